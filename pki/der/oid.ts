@@ -19,11 +19,16 @@ export function encodeOid(dotted: string): Uint8Array {
   return der;
 }
 
-/** Dotted form of the content octets of an OBJECT IDENTIFIER. */
-export function decodeOid(content: Uint8Array): string {
+/**
+ * Dotted form of the content octets of an OBJECT IDENTIFIER, or undefined if they are not one in DER: empty, cut off
+ * within an arc, or an arc with a leading zero octet (two encodings of one identifier would let a parser be fooled).
+ */
+export function decodeOid(content: Uint8Array): string | undefined {
+  if (((content.at(-1) ?? 0x80) & 0x80) !== 0 || content.length > 64) return undefined;
   const arcs: bigint[] = [];
   let value = 0n;
   for (const octet of content) {
+    if (value === 0n && octet === 0x80) return undefined;
     value = (value << 7n) | BigInt(octet & 0x7f);
     if (!(octet & 0x80)) {
       arcs.push(value);
@@ -47,14 +52,17 @@ export const OID = {
   mgf1: '1.2.840.113549.1.1.8',
   sha256WithRsa: '1.2.840.113549.1.1.11',
   sha384WithRsa: '1.2.840.113549.1.1.12',
+  sha512WithRsa: '1.2.840.113549.1.1.13',
   ecPublicKey: '1.2.840.10045.2.1',
   p256: '1.2.840.10045.3.1.7',
   p384: '1.3.132.0.34',
   ecdsaWithSha256: '1.2.840.10045.4.3.2',
   ecdsaWithSha384: '1.2.840.10045.4.3.3',
+  ecdsaWithSha512: '1.2.840.10045.4.3.4',
   ed25519: '1.3.101.112',
   sha256: '2.16.840.1.101.3.4.2.1',
   sha384: '2.16.840.1.101.3.4.2.2',
+  sha512: '2.16.840.1.101.3.4.2.3',
   // CMS (RFC 5652, 5083, 5084, 5753)
   data: '1.2.840.113549.1.7.1',
   signedData: '1.2.840.113549.1.7.2',
@@ -70,6 +78,7 @@ export const OID = {
   extensionRequest: '1.2.840.113549.1.9.14',
   // Distinguished names
   commonName: '2.5.4.3',
+  serialNumber: '2.5.4.5',
   organization: '2.5.4.10',
   organizationalUnit: '2.5.4.11',
   // Extensions (RFC 5280)
@@ -86,7 +95,10 @@ export const OID = {
   extendedKeyUsage: '2.5.29.37',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   ocsp: '1.3.6.1.5.5.7.48.1',
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
+  hardwareModuleName: '1.3.6.1.5.5.7.8.4',
   // Extended key usages
+  anyExtendedKeyUsage: '2.5.29.37.0',
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
   emailProtection: '1.3.6.1.5.5.7.3.4',

@@ -2,6 +2,7 @@
  * DER decoding, strict and bounded: definite minimal lengths only, no trailing bytes unless the caller takes them.
  * Every fault is a `der.malformed` error.
  */
+import { Buffer } from 'node:buffer';
 import { CroupierError } from '#schema/errors.ts';
 import { decodeOid } from './oid.ts';
 
@@ -61,7 +62,10 @@ export class DerReader {
   /** The next element, which must have this tag. */
   expect(tag: number, what: string): Tlv {
     const found = this.peek();
-    if (found !== tag) throw malformed(`${what}: expected tag 0x${tag.toString(16)}, found ${found === undefined ? 'the end' : `0x${found.toString(16)}`}`);
+    if (found !== tag)
+      throw malformed(
+        `${what}: expected tag 0x${tag.toString(16)}, found ${found === undefined ? 'the end' : `0x${found.toString(16)}`}`,
+      );
     return this.next();
   }
 
@@ -79,9 +83,9 @@ export class DerReader {
   }
 
   oid(what: string): string {
-    const { content } = this.expect(0x06, what);
-    if (content.length === 0) throw malformed(`${what}: empty object identifier`);
-    return decodeOid(content);
+    const dotted = decodeOid(this.expect(0x06, what).content);
+    if (dotted === undefined) throw malformed(`${what}: not an object identifier`);
+    return dotted;
   }
 
   octetString(what: string): Uint8Array {
@@ -98,7 +102,11 @@ export class DerReader {
   /** Content octets of an INTEGER, as they stand (two's complement). */
   integerBytes(what: string): Uint8Array {
     const { content } = this.expect(0x02, what);
-    if (content.length === 0) throw malformed(`${what}: empty integer`);
+    const [first, second] = content;
+    if (first === undefined) throw malformed(`${what}: empty integer`);
+    if (second !== undefined && (first === 0 ? second < 0x80 : first === 0xff && second >= 0x80)) {
+      throw malformed(`${what}: integer not minimal`);
+    }
     return content;
   }
 
@@ -109,6 +117,27 @@ export class DerReader {
     let value = 0;
     for (const octet of content) value = value * 256 + octet;
     return value;
+  }
+
+  /** A BOOLEAN; DER knows two encodings only. */
+  boolean(what: string): boolean {
+    const { content } = this.expect(0x01, what);
+    if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff)) throw malformed(`${what}: not a boolean`);
+    return content[0] === 0xff;
+  }
+
+  /** A UTCTime or GeneralizedTime in the forms of RFC 5280, 4.1.2.5: whole seconds, UTC. */
+  time(what: string): Date {
+    const { tag, content } = this.next();
+    const text = Buffer.from(content.buffer, content.byteOffset, content.length).toString('latin1');
+    const digits = tag === 0x17 ? `${text < '5' ? '20' : '19'}${text}` : text;
+    const parts = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(digits);
+    if ((tag !== 0x17 && tag !== 0x18) || parts === null) throw malformed(`${what}: not a time`);
+    const [, year, month, day, hour, minute, second] = parts;
+    const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
+    const time = new Date(iso);
+    if (Number.isNaN(time.getTime()) || time.toISOString() !== iso) throw malformed(`${what}: not a time`);
+    return time;
   }
 
   /** Nothing may follow. */

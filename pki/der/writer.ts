@@ -27,7 +27,8 @@ export const sequence = (...parts: readonly Uint8Array[]): Der => tlv(0x30, ...p
 export const setOf = (...members: readonly Uint8Array[]): Der => tlv(0x31, ...[...members].sort(Buffer.compare));
 
 /** Context-specific constructed tag, EXPLICIT or IMPLICIT of a constructed type. */
-export const contextConstructed = (number: number, ...parts: readonly Uint8Array[]): Der => tlv(0xa0 | number, ...parts);
+export const contextConstructed = (number: number, ...parts: readonly Uint8Array[]): Der =>
+  tlv(0xa0 | number, ...parts);
 
 /** Context-specific primitive tag, IMPLICIT of a primitive type. */
 export const contextPrimitive = (number: number, content: Uint8Array): Der => tlv(0x80 | number, content);
