@@ -1,0 +1,83 @@
+/** The fleet policy: one YAML file, applied like code (`croupier apply`). Durations are `90d`, `12h`, `30m`, `10s`. */
+import { z } from 'zod';
+import { DeviceClass, KeySetName, SiteName } from './ids.ts';
+import { WorkingKeyAlgorithm, WorkingKeyUse } from './messages/common.ts';
+import { Duration } from './parse.ts';
+
+/** Names as in pki/keys/signer.ts. */
+export const DEVICE_KEY_TYPES = ['EC-P256', 'EC-P384', 'RSA-2048', 'RSA-3072', 'RSA-4096', 'Ed25519'] as const;
+export const DeviceKeyType = z.enum(DEVICE_KEY_TYPES);
+export type DeviceKeyType = z.infer<typeof DeviceKeyType>;
+
+const days = (count: number): number => count * 86_400_000;
+
+export const ClassPolicy = z.strictObject({
+  /** Key types that a CSR may carry. Ed25519 cannot receive envelopes, so it is for devices without key sets. */
+  keyTypes: z.array(DeviceKeyType).min(1),
+  validity: Duration.refine((ms) => ms >= 60_000 && ms <= days(825), 'between 1m and 825d'),
+  /** Point of renewal as a fraction of the validity. */
+  renewAt: z.number().min(0.1).max(0.95).default(2 / 3),
+  /** How long after expiry the device may still renew with its last certificate. */
+  grace: Duration.default(days(90)),
+});
+export type ClassPolicy = z.infer<typeof ClassPolicy>;
+
+/** Which devices: every named condition must hold; an empty selector means all. */
+export const Selector = z.strictObject({
+  class: z.array(DeviceClass).optional(),
+  site: z.array(SiteName).optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+});
+export type Selector = z.infer<typeof Selector>;
+
+export const KeySetPolicy = z.strictObject({
+  algorithm: WorkingKeyAlgorithm,
+  use: WorkingKeyUse,
+  /** `shared`: one value for all targets. `per-device`: each device gets its own, derived from the version's master. */
+  scope: z.enum(['shared', 'per-device']),
+  selector: Selector.default({}),
+  /** Originator usage period (SP 800-57 part 1, 5.3). */
+  cryptoperiod: Duration.default(days(90)),
+});
+export type KeySetPolicy = z.infer<typeof KeySetPolicy>;
+
+export const Policy = z.strictObject({
+  version: z.literal(1),
+  classes: z.record(DeviceClass, ClassPolicy),
+  keySets: z.record(KeySetName, KeySetPolicy).default({}),
+  tickets: z.strictObject({ validity: Duration.default(days(3)) }).prefault({}),
+  enrolment: z
+    .strictObject({
+      /** An identical CSR within this time gets the same certificate again. */
+      repeatWindow: Duration.default(days(1)),
+      /** Seconds a parked client is asked to wait. */
+      parkedRetry: Duration.default(60_000),
+      maxParked: z.int().min(0).max(100_000).default(1_000),
+    })
+    .prefault({}),
+  trust: z.strictObject({ validity: Duration.default(days(365)) }).prefault({}),
+  delivery: z
+    .strictObject({
+      /** An update is valid for this long. */
+      updateValidity: Duration.default(days(7)),
+      /** First repetition of an unanswered update; doubles up to `resendMax`. */
+      resendAfter: Duration.default(20_000),
+      resendMax: Duration.default(1_800_000),
+      /** A target that was offered a change while connected and has not answered for this long is stalled. */
+      stallAfter: Duration.default(600_000),
+    })
+    .prefault({}),
+});
+export type Policy = z.infer<typeof Policy>;
+/** A policy as written, durations still text. */
+export type PolicyDocument = z.input<typeof Policy>;
+
+/** Whether a device is among those that a selector names. */
+export function selects(
+  selector: Selector,
+  device: { readonly class: string; readonly site: string; readonly labels: Readonly<Record<string, string>> },
+): boolean {
+  if (selector.class !== undefined && !selector.class.some((name) => name === device.class)) return false;
+  if (selector.site !== undefined && !selector.site.some((name) => name === device.site)) return false;
+  return Object.entries(selector.labels ?? {}).every(([key, value]) => device.labels[key] === value);
+}
