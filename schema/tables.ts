@@ -1,0 +1,302 @@
+/**
+ * The SQLite tables (drizzle). Times are milliseconds since 1970 (UTC); bytes are DER unless said otherwise.
+ * Migrations are generated from this file: `npm run migrations`.
+ */
+import { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
+
+export const meta = sqliteTable('meta', {
+  key: text().primaryKey(),
+  value: text().notNull(),
+});
+
+/** CA and operational certificates: who signs what, and where its key is. */
+export const authorities = sqliteTable('authorities', {
+  role: text().primaryKey(),
+  keyLabel: text('key_label').notNull(),
+  certificate: blob({ mode: 'buffer' }).notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const policies = sqliteTable('policies', {
+  version: integer().primaryKey(),
+  document: text().notNull(),
+  sha256: text().notNull(),
+  appliedAt: integer('applied_at').notNull(),
+  appliedBy: text('applied_by').notNull(),
+});
+
+export const devices = sqliteTable(
+  'devices',
+  {
+    id: text().primaryKey(),
+    class: text().notNull(),
+    site: text().notNull(),
+    serialNumber: text('serial_number').notNull(),
+    labels: text().notNull(),
+    state: text().notNull(),
+    stateCode: text('state_code'),
+    stateSince: integer('state_since').notNull(),
+    createdAt: integer('created_at').notNull(),
+    /** Identity slots (D§5): the certificate in use and the one issued but not seen in use yet. */
+    currentSerial: text('current_serial'),
+    nextSerial: text('next_serial'),
+  },
+  (table) => [index('devices_by_class').on(table.class, table.site), index('devices_by_state').on(table.state)],
+);
+
+/** The changing half of a device: what it proved last and what is due. */
+export const deviceSync = sqliteTable(
+  'device_sync',
+  {
+    device: text().primaryKey(),
+    connected: integer({ mode: 'boolean' }).notNull(),
+    address: text(),
+    lastSeenAt: integer('last_seen_at'),
+    /** Highest seq that the gateway used for this device. */
+    seq: integer().notNull(),
+    lastSeq: integer('last_seq').notNull(),
+    counter: integer().notNull(),
+    digest: text(),
+    nonce: text(),
+    nonceAnswered: integer('nonce_answered', { mode: 'boolean' }).notNull(),
+    clockTrusted: integer('clock_trusted', { mode: 'boolean' }).notNull(),
+    /** Recent boot ids, newest first, JSON. */
+    boots: text().notNull(),
+    trustVersion: integer('trust_version').notNull(),
+    agentVersion: text('agent_version'),
+    lastReportAt: integer('last_report_at'),
+    dueAt: integer('due_at'),
+    attempts: integer().notNull(),
+  },
+  (table) => [index('device_sync_due').on(table.connected, table.dueAt)],
+);
+
+/** What a device proved about each key version; `offered` is the gateway's own word for "sent, not proved". */
+export const deviceKeyVersions = sqliteTable(
+  'device_key_versions',
+  {
+    device: text().notNull(),
+    keySet: text('key_set').notNull(),
+    version: integer().notNull(),
+    state: text().notNull(),
+    kcv: text(),
+    changedAt: integer('changed_at').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.device, table.keySet, table.version] }),
+    index('device_key_versions_by_version').on(table.keySet, table.version, table.state),
+  ],
+);
+
+/** Every update, recorded before it is signed. */
+export const updates = sqliteTable(
+  'updates',
+  {
+    device: text().notNull(),
+    seq: integer().notNull(),
+    /** SHA-256 of the body (JSON). */
+    sha256: text().notNull(),
+    issuedAt: integer('issued_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.device, table.seq] })],
+);
+
+export const tickets = sqliteTable(
+  'tickets',
+  {
+    id: text().primaryKey(),
+    device: text().notNull(),
+    /** Random salt, hex, and SHA-256(salt || code), hex. */
+    salt: text().notNull(),
+    codeHash: text('code_hash').notNull(),
+    createdAt: integer('created_at').notNull(),
+    createdBy: text('created_by').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+    consumedAt: integer('consumed_at'),
+    consumedCsr: text('consumed_csr'),
+  },
+  (table) => [index('tickets_by_device').on(table.device)],
+);
+
+export const certificates = sqliteTable(
+  'certificates',
+  {
+    serial: text().primaryKey(),
+    device: text().notNull(),
+    issuer: text().notNull(),
+    state: text().notNull(),
+    csrSha256: text('csr_sha256').notNull(),
+    spkiSha256: text('spki_sha256').notNull(),
+    /** SHA-256 of the certificate; null until it is signed. */
+    fingerprint: text(),
+    tbs: blob({ mode: 'buffer' }).notNull(),
+    der: blob({ mode: 'buffer' }),
+    notBefore: integer('not_before').notNull(),
+    notAfter: integer('not_after').notNull(),
+    createdAt: integer('created_at').notNull(),
+    revokedAt: integer('revoked_at'),
+    revocationReason: text('revocation_reason'),
+  },
+  (table) => [
+    index('certificates_by_device').on(table.device, table.createdAt),
+    uniqueIndex('certificates_by_fingerprint').on(table.fingerprint),
+    index('certificates_by_csr').on(table.csrSha256),
+    index('certificates_by_state').on(table.state),
+  ],
+);
+
+/** Every public key that a device has ever used; nobody else may use it. */
+export const devicePublicKeys = sqliteTable('device_public_keys', {
+  spkiSha256: text('spki_sha256').primaryKey(),
+  device: text().notNull(),
+});
+
+export const enrolmentRequests = sqliteTable(
+  'enrolment_requests',
+  {
+    id: text().primaryKey(),
+    csrSha256: text('csr_sha256').notNull(),
+    csr: blob({ mode: 'buffer' }).notNull(),
+    device: text(),
+    reason: text().notNull(),
+    source: text(),
+    state: text().notNull(),
+    requestedAt: integer('requested_at').notNull(),
+    decidedAt: integer('decided_at'),
+    decidedBy: text('decided_by'),
+  },
+  (table) => [
+    uniqueIndex('enrolment_requests_by_csr').on(table.csrSha256),
+    index('enrolment_requests_by_state').on(table.state, table.requestedAt),
+  ],
+);
+
+export const keySets = sqliteTable('key_sets', {
+  name: text().primaryKey(),
+  algorithm: text().notNull(),
+  use: text().notNull(),
+  scope: text().notNull(),
+  selector: text().notNull(),
+  cryptoperiod: integer().notNull(),
+  /** Rises with every change of the key set's versions. */
+  revision: integer().notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const keyVersions = sqliteTable(
+  'key_versions',
+  {
+    keySet: text('key_set').notNull(),
+    version: integer().notNull(),
+    /** NIST SP 800-57 state. */
+    state: text().notNull(),
+    /** A deactivated version is accepted until it is retired. */
+    retiredAt: integer('retired_at'),
+    /** Wrapped under the KEK; null once destroyed. */
+    wrapped: blob({ mode: 'buffer' }),
+    kek: text().notNull(),
+    kcv: text().notNull(),
+    createdAt: integer('created_at').notNull(),
+    activatedAt: integer('activated_at'),
+    deactivatedAt: integer('deactivated_at'),
+    destroyedAt: integer('destroyed_at'),
+  },
+  (table) => [primaryKey({ columns: [table.keySet, table.version] })],
+);
+
+export const rollouts = sqliteTable(
+  'rollouts',
+  {
+    id: text().primaryKey(),
+    kind: text().notNull(),
+    keySet: text('key_set').notNull(),
+    fromVersion: integer('from_version').notNull(),
+    toVersion: integer('to_version').notNull(),
+    state: text().notNull(),
+    requestedBy: text('requested_by').notNull(),
+    createdAt: integer('created_at').notNull(),
+    activatedAt: integer('activated_at'),
+    retiredAt: integer('retired_at'),
+    finishedAt: integer('finished_at'),
+  },
+  (table) => [index('rollouts_by_key_set').on(table.keySet, table.state)],
+);
+
+export const rolloutTargets = sqliteTable(
+  'rollout_targets',
+  {
+    rollout: text().notNull(),
+    device: text().notNull(),
+    /** Part of the rollout that the target belongs to; opened one after the other. */
+    wave: integer().notNull(),
+    state: text().notNull(),
+    code: text(),
+    deferredUntil: integer('deferred_until'),
+    offeredAt: integer('offered_at'),
+    changedAt: integer('changed_at').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.rollout, table.device] }),
+    index('rollout_targets_by_state').on(table.rollout, table.state),
+    index('rollout_targets_by_device').on(table.device),
+  ],
+);
+
+export const trustBundles = sqliteTable('trust_bundles', {
+  version: integer().primaryKey(),
+  der: blob({ mode: 'buffer' }).notNull(),
+  sha256: text().notNull(),
+  body: text().notNull(),
+  issuedAt: integer('issued_at').notNull(),
+  expiresAt: integer('expires_at').notNull(),
+});
+
+export const operators = sqliteTable('operators', {
+  name: text().primaryKey(),
+  role: text().notNull(),
+  /** SHA-256 of the token, hex. */
+  tokenHash: text('token_hash').notNull().unique(),
+  createdAt: integer('created_at').notNull(),
+  createdBy: text('created_by').notNull(),
+});
+
+export const approvals = sqliteTable(
+  'approvals',
+  {
+    id: text().primaryKey(),
+    action: text().notNull(),
+    summary: text().notNull(),
+    /** Canonical JSON of exactly what was asked, and its SHA-256. */
+    request: text().notNull(),
+    sha256: text().notNull(),
+    requester: text().notNull(),
+    state: text().notNull(),
+    approver: text(),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+    decidedAt: integer('decided_at'),
+    result: text(),
+  },
+  (table) => [index('approvals_by_state').on(table.state, table.createdAt)],
+);
+
+export const auditRecords = sqliteTable('audit_records', {
+  seq: integer().primaryKey(),
+  hash: text().notNull(),
+  /** The canonical record. */
+  record: text().notNull(),
+});
+
+export const auditCheckpoints = sqliteTable('audit_checkpoints', {
+  seq: integer().primaryKey(),
+  cms: blob({ mode: 'buffer' }).notNull(),
+  sha256: text().notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const crls = sqliteTable('crls', {
+  number: integer().primaryKey(),
+  der: blob({ mode: 'buffer' }).notNull(),
+  thisUpdate: integer('this_update').notNull(),
+  nextUpdate: integer('next_update').notNull(),
+});
