@@ -135,6 +135,8 @@ export const ERROR_CATALOGUE = {
 
   // Agent
   'agent.not-enrolled': entry('The device has no identity yet.', 'Start the agent with --ticket FILE.'),
+  'agent.running': entry('Another agent runs on this state directory or socket.', 'Stop it, or name another --data or --socket.'),
+  'agent.not-running': entry('No agent answers on the socket.', 'Start it with croupier-agent run, or name its --data or --socket.'),
   'agent.state-corrupt': entry('The state directory of the agent cannot be read.', 'Restore it, or enrol again with a new ticket.'),
   'ticket.invalid': entry('The ticket file cannot be used.', 'Get a new ticket from the device engineer.'),
 
