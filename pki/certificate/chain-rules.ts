@@ -79,14 +79,9 @@ function extendedKeyUsages({ extensions }: CertificateFields): ReadonlySet<strin
 
 function isAllowedKey(key: KeyObject): boolean {
   const { namedCurve, modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
-  switch (key.asymmetricKeyType) {
-    case 'ec':
-      return namedCurve === 'prime256v1' || namedCurve === 'secp384r1';
-    case 'rsa':
-      return modulusLength >= 2048 && modulusLength <= 8192;
-    default:
-      return key.asymmetricKeyType === 'ed25519';
-  }
+  if (key.asymmetricKeyType === 'ec') return namedCurve === 'prime256v1' || namedCurve === 'secp384r1';
+  if (key.asymmetricKeyType === 'rsa') return modulusLength >= 2048 && modulusLength <= 8192;
+  return key.asymmetricKeyType === 'ed25519';
 }
 
 /** The public key, or undefined if its type or size is not allowed: P-256, P-384, RSA of 2048 to 8192 bits, Ed25519. */

@@ -55,20 +55,22 @@ const RSA: SigningSuite = {
   signatureAlgorithm: sequence(oid(OID.rsaEncryption), nullValue()),
 };
 
-/** The suite of a key type. Errors: `input.invalid` for Ed25519, which messages do not use. */
+const SUITES: Readonly<Record<KeyAlgorithm, SigningSuite | undefined>> = {
+  'EC-P256': ECDSA_P256,
+  'EC-P384': ECDSA_P384,
+  'RSA-2048': RSA,
+  'RSA-3072': RSA,
+  'RSA-4096': RSA,
+  Ed25519: undefined,
+};
+
+/** The suite of a key type. Errors: `input.invalid` for a type that messages do not use (Ed25519). */
 export function signingSuite(algorithm: KeyAlgorithm): SigningSuite {
-  switch (algorithm) {
-    case 'EC-P256':
-      return ECDSA_P256;
-    case 'EC-P384':
-      return ECDSA_P384;
-    case 'RSA-2048':
-    case 'RSA-3072':
-    case 'RSA-4096':
-      return RSA;
-    case 'Ed25519':
-      throw new CroupierError('input.invalid', 'messages are signed with ECDSA or RSA keys, not with Ed25519');
+  const suite = SUITES[algorithm];
+  if (suite === undefined) {
+    throw new CroupierError('input.invalid', `messages are signed with ECDSA or RSA keys, not with ${algorithm}`);
   }
+  return suite;
 }
 
 /** Parameters of a digest or RSA identifier: absent or NULL (RFC 5754, 2). */

@@ -6,6 +6,7 @@ import { hash } from 'node:crypto';
 import {
   contextConstructed,
   contextPrimitive,
+  implicitSetOf,
   integer,
   octetString,
   oid,
@@ -15,10 +16,10 @@ import {
   tlv,
 } from '#pki/der/writer.ts';
 import { OID } from '#pki/der/oid.ts';
-import { readCertificate } from '#pki/der/certificate.ts';
 import type { Signer } from '#pki/keys/signer.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { signingSuite, type SigningSuite } from './algorithms.ts';
+import { readKnownCertificate } from './sid.ts';
 
 export interface MessageSigner {
   readonly signer: Signer;
@@ -51,7 +52,7 @@ function prepare(by: MessageSigner): PreparedSigner {
   const known = prepared.get(by);
   if (known !== undefined) return known;
   const suite = signingSuite(by.signer.algorithm);
-  const fields = readSigningCertificate(by.certificate);
+  const fields = readKnownCertificate(by.certificate);
   if (Buffer.compare(fields.spki, by.signer.spki) !== 0) {
     throw new CroupierError('input.invalid', 'the certificate of the message signer belongs to another key');
   }
@@ -64,16 +65,6 @@ function prepare(by: MessageSigner): PreparedSigner {
   const result: PreparedSigner = { suite, version, identification: Buffer.concat([integer(version), sid]) };
   prepared.set(by, result);
   return result;
-}
-
-function readSigningCertificate(der: Uint8Array): ReturnType<typeof readCertificate> {
-  try {
-    return readCertificate(der);
-  } catch (error) {
-    throw new CroupierError('certificate.malformed', 'the certificate of the message signer cannot be parsed', {
-      cause: error,
-    });
-  }
 }
 
 const attribute = (type: string, value: Uint8Array): Uint8Array => sequence(oid(type), tlv(0x31, value));
@@ -97,11 +88,7 @@ async function signerInfo(
 }
 
 function distinct(members: readonly Uint8Array[]): Uint8Array[] {
-  const sorted = [...members].sort(Buffer.compare);
-  return sorted.filter((member, index) => {
-    const before = sorted[index - 1];
-    return before === undefined || Buffer.compare(before, member) !== 0;
-  });
+  return members.filter((member, index) => members.findIndex((other) => Buffer.compare(other, member) === 0) === index);
 }
 
 /**
@@ -137,9 +124,9 @@ export async function cosignMessage(
   const signedData = sequence(
     // RFC 5652, 5.1: 3 as soon as one SignerInfo is version 3, else 1.
     integer(Math.max(...signers.map(({ prepared }) => prepared.version))),
-    tlv(0x31, ...distinct(signers.map(({ prepared }) => prepared.suite.digestAlgorithm))),
+    setOf(...distinct(signers.map(({ prepared }) => prepared.suite.digestAlgorithm))),
     sequence(oid(OID.data), contextConstructed(0, octetString(content))),
-    ...(certificates.length === 0 ? [] : [contextConstructed(0, ...certificates)]),
+    ...(certificates.length === 0 ? [] : [implicitSetOf(0, ...certificates)]),
     setOf(...infos),
   );
   return sequence(oid(OID.signedData), contextConstructed(0, signedData));

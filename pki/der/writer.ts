@@ -23,8 +23,14 @@ export function tlv(tag: number, ...parts: readonly Uint8Array[]): Der {
 
 export const sequence = (...parts: readonly Uint8Array[]): Der => tlv(0x30, ...parts);
 
+const inDerOrder = (a: Uint8Array, b: Uint8Array): number => Buffer.compare(a, b);
+
 /** SET OF: members are sorted as DER demands (X.690, 11.6). */
-export const setOf = (...members: readonly Uint8Array[]): Der => tlv(0x31, ...[...members].sort(Buffer.compare));
+export const setOf = (...members: readonly Uint8Array[]): Der => tlv(0x31, ...[...members].sort(inDerOrder));
+
+/** SET OF under an IMPLICIT context-specific tag. */
+export const implicitSetOf = (number: number, ...members: readonly Uint8Array[]): Der =>
+  tlv(0xa0 | number, ...[...members].sort(inDerOrder));
 
 /** Context-specific constructed tag, EXPLICIT or IMPLICIT of a constructed type. */
 export const contextConstructed = (number: number, ...parts: readonly Uint8Array[]): Der =>
