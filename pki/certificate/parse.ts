@@ -98,6 +98,18 @@ function decode<T>(
   return found === undefined ? undefined : read(found.value);
 }
 
+/** The two fields of a TBSCertificate (DER) that an invariant needs, without reading the others. Errors: `der.malformed`. */
+export function readTbsKeyAndAlgorithm(tbs: Uint8Array): Pick<TbsFields, 'signatureAlgorithm' | 'spki'> {
+  const fields = readSequence(tbs, 'TBSCertificate');
+  fields.expect(0xa0, 'version');
+  fields.expect(0x02, 'serial number');
+  const signatureAlgorithm = fields.expect(0x30, 'signature algorithm').whole;
+  fields.expect(0x30, 'issuer');
+  fields.expect(0x30, 'validity');
+  fields.expect(0x30, 'subject');
+  return { signatureAlgorithm, spki: fields.expect(0x30, 'public key').whole };
+}
+
 /** Reads a TBSCertificate, DER. Errors: `der.malformed`. */
 export function parseTbs(tbs: Uint8Array): TbsFields {
   const fields = readSequence(tbs, 'TBSCertificate');
