@@ -1,0 +1,99 @@
+/**
+ * Sends what is due to connected devices: takes them in batches, seals, records, signs, publishes. A failure on the way
+ * loses nothing, since the due mark stays until a report settles it.
+ */
+import type { MessageSigner } from '#pki/cms/sign.ts';
+import type { KeyStore } from '#pki/keystore/port.ts';
+import { errorCode, errorMessage } from '#schema/errors.ts';
+import type { DeviceId, Realm, TrustVersion } from '#schema/ids.ts';
+import type { Policy } from '#schema/policy.ts';
+import type { Clock } from '#schema/runtime/clock.ts';
+import { trustLinkTopic, updateTopic } from '#schema/topics.ts';
+import type { Broker } from '#gateway/ports/broker.ts';
+import type { Log } from '#gateway/ports/log.ts';
+import type { Metrics } from '#gateway/ports/metrics.ts';
+import type { DispatchOutcome, PlannedUpdate } from '#gateway/ports/store/delivery.ts';
+import type { Store } from '#gateway/ports/store/index.ts';
+import { composeUpdate, signUpdate, type ComposedUpdate } from './compose.ts';
+import { decideDispatch } from './decide-dispatch.ts';
+import { createWorker, type Worker } from '#gateway/ports/worker.ts';
+
+export interface DispatcherPorts {
+  readonly realm: Realm;
+  readonly store: Store;
+  readonly keyStore: KeyStore;
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly policy: () => Policy;
+  readonly signer: () => MessageSigner;
+}
+
+/** Devices of one transaction: large enough to share a disk flush, small enough to leave the event loop air. */
+const BATCH = 64;
+/** Longest walk sent at once; a device further behind gets the rest after its next report. */
+const LINKS_AT_ONCE = 64;
+/** The dispatcher looks at the due marks this often even when nobody rings. */
+const IDLE_MS = 5_000;
+
+export function createDispatcher(ports: DispatcherPorts): Worker {
+  const { realm, store, broker, clock, log, metrics } = ports;
+
+  const sendTrustLinks = async (device: DeviceId, from: TrustVersion): Promise<void> => {
+    for (const link of await store.trustLinks(from, LINKS_AT_ONCE)) {
+      await broker.publish(trustLinkTopic(realm, device), link.der);
+      metrics.trustLinks();
+    }
+  };
+
+  const compose = async (planned: PlannedUpdate, now: Date, validity: number): Promise<{ planned: PlannedUpdate; composed: ComposedUpdate } | undefined> => {
+    try {
+      return { planned, composed: await composeUpdate(ports, planned, now, validity) };
+    } catch (error) {
+      metrics.updates('failed');
+      log.warn({ device: planned.device.id, code: errorCode(error) }, `update not sealed: ${errorMessage(error)}`);
+      return undefined;
+    }
+  };
+
+  const send = async (planned: PlannedUpdate, composed: ComposedUpdate): Promise<void> => {
+    try {
+      const message = await signUpdate(composed, ports.signer());
+      if (planned.trustFrom < planned.trustVersion) await sendTrustLinks(planned.device.id, planned.trustFrom);
+      await broker.publish(updateTopic(realm, planned.device.id), message);
+      metrics.updates('sent');
+    } catch (error) {
+      metrics.updates('failed');
+      log.warn({ device: planned.device.id, seq: planned.seq, code: errorCode(error) }, `update not sent: ${errorMessage(error)}`);
+    }
+  };
+
+  const dispatchBatch = async (): Promise<number> => {
+    const now = clock.now();
+    const policy = ports.policy().delivery;
+    const outcomes = await store.takeDue(BATCH, now, (state) => decideDispatch(state, now, policy));
+    const planned = outcomes.filter((outcome): outcome is Extract<DispatchOutcome, { kind: 'send' }> => outcome.kind === 'send');
+    const composed = (await Promise.all(planned.map(({ update }) => compose(update, now, policy.updateValidity)))).filter((entry) => entry !== undefined);
+    if (composed.length > 0) {
+      await store.recordUpdates(composed.map((entry) => entry.composed.record));
+      await Promise.all(composed.map((entry) => send(entry.planned, entry.composed)));
+    }
+    return outcomes.length;
+  };
+
+  const worker: Worker = createWorker(
+    clock,
+    async () => {
+      while ((await dispatchBatch()) === BATCH);
+      const next = await store.nextDue();
+      const idle = clock.now().getTime() + IDLE_MS;
+      worker.ringAt(new Date(Math.min(idle, next?.getTime() ?? idle)));
+    },
+    (error) => {
+      log.error({ code: errorCode(error) }, `dispatch failed: ${errorMessage(error)}`);
+      worker.ringAt(new Date(clock.now().getTime() + IDLE_MS));
+    },
+  );
+  return worker;
+}

@@ -1,0 +1,46 @@
+/** Who is connected, kept in the store in batches, since no truth lives only in a process's memory. */
+import { errorCode, errorMessage } from '#schema/errors.ts';
+import type { Clock } from '#schema/runtime/clock.ts';
+import type { Presence } from '#gateway/ports/broker.ts';
+import type { Log } from '#gateway/ports/log.ts';
+import type { PresenceChange } from '#gateway/ports/store/delivery.ts';
+import type { Store } from '#gateway/ports/store/index.ts';
+import { createWorker, type Worker } from '#gateway/ports/worker.ts';
+
+export interface PresenceKeeper {
+  note(presence: Presence): void;
+  stop(): Promise<void>;
+}
+
+/** `onChange` is called after each batch: a device that left may be the last one a rollout waited for. */
+export function createPresenceKeeper(store: Store, clock: Clock, log: Log, onChange: () => void): PresenceKeeper {
+  let pending: PresenceChange[] = [];
+  const worker: Worker = createWorker(
+    clock,
+    async () => {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      const batch = pending;
+      pending = [];
+      if (batch.length === 0) return;
+      try {
+        await store.setPresence(batch);
+      } catch (error) {
+        pending = [...batch, ...pending];
+        worker.ringAt(new Date(clock.now().getTime() + 1_000));
+        throw error;
+      }
+      onChange();
+    },
+    (error) => log.error({ code: errorCode(error) }, `presence not recorded: ${errorMessage(error)}`),
+  );
+  return {
+    note: (presence) => {
+      // A connection that was taken over by the same device leaves it connected.
+      if (presence.kind === 'disconnected' && presence.reason === 'taken-over') return;
+      const address = presence.kind === 'connected' ? presence.address : undefined;
+      pending.push({ device: presence.device, connected: presence.kind === 'connected', address, at: clock.now() });
+      worker.ring();
+    },
+    stop: () => worker.stop(),
+  };
+}
