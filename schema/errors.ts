@@ -123,6 +123,7 @@ export const ERROR_CATALOGUE = {
   'hsm.unavailable': entry('The HSM does not answer.', 'Nothing is lost; signing resumes when it is back.'),
   'hsm.key-not-found': entry('The HSM has no key of this label.', 'Run croupier doctor.'),
   'hsm.key-exists': entry('The HSM has a key of this label already.', 'Choose another label; keys are never overwritten.'),
+  'hsm.key-unsafe': entry('The key in the HSM could leave it, or may do more than its one purpose.', 'Generate a new key with Croupier; imported and extractable keys are not used.'),
   'hsm.mechanism-unsupported': entry('The HSM does not support a mechanism that is needed.', 'Use a module that offers it; croupier doctor lists them.'),
   'hsm.unwrap-failed': entry('The wrapped key fails its authentication tag.', 'The stored key was altered, or belongs to another HSM key.'),
   'store.unavailable': entry('The database cannot be read or written now.', 'Free the disk or the lock; nothing was changed.'),
