@@ -1,16 +1,15 @@
 /** The rules for each certificate of a path (RFC 5280, 6.1.3 and 6.1.4), apart from the search for one. */
-import { Buffer } from 'node:buffer';
 import { X509Certificate, type KeyObject } from 'node:crypto';
-import { readCertificate, type CertificateFields } from '#pki/der/certificate.ts';
 import { OID } from '#pki/der/oid.ts';
-import { DerReader, readSequence } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
+import { parseCertificate, type ParsedCertificate } from './parse.ts';
+import { equalBytes } from './public-key.ts';
+import { isAcceptedSignatureAlgorithm } from './signature-algorithm.ts';
 
 /** A certificate that may belong to a path, parsed both ways. */
 export interface Candidate {
   readonly x509: X509Certificate;
-  readonly fields: CertificateFields;
-  readonly der: Uint8Array;
+  readonly fields: ParsedCertificate;
 }
 
 const PROCESSED_EXTENSIONS: ReadonlySet<string> = new Set([
@@ -22,60 +21,20 @@ const PROCESSED_EXTENSIONS: ReadonlySet<string> = new Set([
   OID.authorityKeyIdentifier,
 ]);
 
-const SIGNATURE_ALGORITHMS: ReadonlySet<string> = new Set([
-  OID.ecdsaWithSha256,
-  OID.ecdsaWithSha384,
-  OID.ecdsaWithSha512,
-  OID.sha256WithRsa,
-  OID.sha384WithRsa,
-  OID.sha512WithRsa,
-  OID.ed25519,
-]);
-
-const KEY_USAGE_DIGITAL_SIGNATURE = 0x80;
-const KEY_USAGE_KEY_CERT_SIGN = 0x04;
-
 export const untrusted = (what: string): CroupierError => new CroupierError('certificate.untrusted', what);
 
 /** Errors: `certificate.malformed`. */
 export function candidate(der: Uint8Array): Candidate {
+  const fields = parseCertificate(der);
   try {
-    return { x509: new X509Certificate(der), fields: readCertificate(der), der };
+    return { x509: new X509Certificate(der), fields };
   } catch (error) {
     throw new CroupierError('certificate.malformed', 'a certificate of the chain cannot be parsed', { cause: error });
   }
 }
 
-export const equal = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
-
-export const nameOf = ({ x509 }: Candidate): string => x509.subject.replaceAll('\n', ', ');
-
-/** First octet of the KeyUsage bits; undefined if the extension is absent. */
-function keyUsage({ extensions }: CertificateFields): number | undefined {
-  const extension = extensions.get(OID.keyUsage);
-  if (extension === undefined) return undefined;
-  const { content } = new DerReader(extension.value).expect(0x03, 'key usage');
-  return content[1] ?? 0;
-}
-
-function basicConstraints({ extensions }: CertificateFields): { ca: boolean; pathLength: number } {
-  const extension = extensions.get(OID.basicConstraints);
-  if (extension === undefined) return { ca: false, pathLength: 0 };
-  const reader = readSequence(extension.value, 'basic constraints');
-  const ca = reader.peek() === 0x01 && reader.boolean('cA');
-  const pathLength = reader.peek() === 0x02 ? reader.integer('pathLenConstraint') : Infinity;
-  reader.end('basic constraints');
-  return { ca, pathLength };
-}
-
-function extendedKeyUsages({ extensions }: CertificateFields): ReadonlySet<string> | undefined {
-  const extension = extensions.get(OID.extendedKeyUsage);
-  if (extension === undefined) return undefined;
-  const usages = new Set<string>();
-  const reader = readSequence(extension.value, 'extended key usage');
-  while (!reader.done) usages.add(reader.oid('extended key usage'));
-  return usages;
-}
+export const nameOf = ({ fields }: Candidate): string =>
+  `the certificate of ${JSON.stringify(fields.subjectName.commonName ?? fields.serialNumber)}`;
 
 function isAllowedKey(key: KeyObject): boolean {
   const { namedCurve, modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
@@ -101,35 +60,34 @@ function checkCommon(one: Candidate): void {
       throw untrusted(`${nameOf(one)} has the critical extension ${id}, which is not understood`);
     }
   }
-  if (!SIGNATURE_ALGORITHMS.has(one.fields.signatureAlgorithm)) {
-    throw untrusted(
-      `${nameOf(one)} is signed with the algorithm ${one.fields.signatureAlgorithm}, which is not allowed`,
-    );
+  if (!isAcceptedSignatureAlgorithm(one.fields.signatureAlgorithm)) {
+    throw untrusted(`${nameOf(one)} is signed with an algorithm that is not accepted`);
   }
   if (allowedKey(one) === undefined) throw untrusted(`${nameOf(one)} has a key that is not allowed`);
 }
 
 function checkTime(one: Candidate, at: Date): void {
-  if (at < one.x509.validFromDate) {
+  const { notBefore, notAfter } = one.fields;
+  if (at < notBefore) {
     throw new CroupierError(
       'certificate.not-yet-valid',
-      `${nameOf(one)} is not valid before ${one.x509.validFromDate.toISOString()}`,
+      `${nameOf(one)} is not valid before ${notBefore.toISOString()}`,
     );
   }
-  if (at > one.x509.validToDate) {
-    throw new CroupierError('certificate.expired', `${nameOf(one)} expired at ${one.x509.validToDate.toISOString()}`);
+  if (at > notAfter) {
+    throw new CroupierError('certificate.expired', `${nameOf(one)} expired at ${notAfter.toISOString()}`);
   }
 }
 
 function checkLeaf(leaf: Candidate, extendedKeyUsage: string | undefined): void {
   checkCommon(leaf);
-  if (basicConstraints(leaf.fields).ca) {
+  if (leaf.fields.basicConstraints?.ca === true) {
     throw new CroupierError('certificate.purpose-refused', `${nameOf(leaf)} is a CA, not an end entity`);
   }
-  if (((keyUsage(leaf.fields) ?? 0) & KEY_USAGE_DIGITAL_SIGNATURE) === 0) {
+  if (!leaf.fields.keyUsage?.has('digitalSignature')) {
     throw new CroupierError('certificate.purpose-refused', `${nameOf(leaf)} may not sign: digitalSignature is missing`);
   }
-  if (extendedKeyUsage !== undefined && !extendedKeyUsages(leaf.fields)?.has(extendedKeyUsage)) {
+  if (extendedKeyUsage !== undefined && !leaf.fields.extendedKeyUsage?.includes(extendedKeyUsage)) {
     throw new CroupierError(
       'certificate.purpose-refused',
       `${nameOf(leaf)} lacks the extended key usage ${extendedKeyUsage}`,
@@ -140,19 +98,19 @@ function checkLeaf(leaf: Candidate, extendedKeyUsage: string | undefined): void 
 /** `intermediatesBelow`: CA certificates between this one and the leaf that are not self-issued. */
 function checkIssuer(issuer: Candidate, intermediatesBelow: number): void {
   checkCommon(issuer);
-  const { ca, pathLength } = basicConstraints(issuer.fields);
+  const { ca = false, pathLength = Infinity } = issuer.fields.basicConstraints ?? {};
   if (!ca) throw untrusted(`${nameOf(issuer)} issued a certificate but is not a CA`);
   if (intermediatesBelow > pathLength) throw untrusted(`${nameOf(issuer)} allows at most ${pathLength} CAs below it`);
-  if (((keyUsage(issuer.fields) ?? 0) & KEY_USAGE_KEY_CERT_SIGN) === 0) {
+  if (!issuer.fields.keyUsage?.has('keyCertSign')) {
     throw untrusted(`${nameOf(issuer)} issued a certificate but lacks keyCertSign`);
   }
 }
 
 /** Extended key usages of an issuer bound those of the leaf, as OpenSSL and the public CAs' rules have it. */
-function checkNesting(issuer: Candidate, leafUsages: ReadonlySet<string> | undefined): void {
-  const allowed = extendedKeyUsages(issuer.fields);
-  if (allowed === undefined || allowed.has(OID.anyExtendedKeyUsage)) return;
-  if (leafUsages === undefined || ![...leafUsages].every((usage) => allowed.has(usage))) {
+function checkNesting(issuer: Candidate, leafUsages: readonly string[] | undefined): void {
+  const allowed = issuer.fields.extendedKeyUsage;
+  if (allowed === undefined || allowed.includes(OID.anyExtendedKeyUsage)) return;
+  if (leafUsages === undefined || !leafUsages.every((usage) => allowed.includes(usage))) {
     throw new CroupierError(
       'certificate.purpose-refused',
       `${nameOf(issuer)} may not issue certificates of these extended key usages`,
@@ -160,11 +118,11 @@ function checkNesting(issuer: Candidate, leafUsages: ReadonlySet<string> | undef
   }
 }
 
-const isSelfIssued = ({ fields }: Candidate): boolean => equal(fields.subject, fields.issuer);
+const isSelfIssued = ({ fields }: Candidate): boolean => equalBytes(fields.subject, fields.issuer);
 
 /**
  * Checks all rules but names and signatures over a path, leaf first, anchor last.
- * Errors: those of `validateChain`, and `der.malformed` for an extension that cannot be read.
+ * Errors: those of `validateChain`.
  */
 export function checkPath(
   path: readonly Candidate[],
@@ -174,7 +132,7 @@ export function checkPath(
   const [leaf, ...issuers] = path;
   if (leaf === undefined) throw untrusted('the path is empty');
   checkLeaf(leaf, extendedKeyUsage);
-  const leafUsages = extendedKeyUsages(leaf.fields);
+  const leafUsages = leaf.fields.extendedKeyUsage;
   let intermediatesBelow = 0;
   for (const issuer of issuers) {
     checkIssuer(issuer, intermediatesBelow);

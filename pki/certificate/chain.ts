@@ -3,8 +3,8 @@
  * be an intermediate certificate. Revocation is not checked here.
  */
 import { type X509Certificate, createHash, hash, type KeyObject } from 'node:crypto';
-import { CroupierError } from '#schema/errors.ts';
-import { allowedKey, candidate, checkPath, equal, nameOf, untrusted, type Candidate } from './chain-rules.ts';
+import { allowedKey, candidate, checkPath, nameOf, untrusted, type Candidate } from './chain-rules.ts';
+import { equalBytes } from './public-key.ts';
 
 export interface ChainTrust {
   /** Trusted CA certificates, DER: roots or intermediates. */
@@ -84,7 +84,7 @@ function* paths(
 ): Generator<Candidate[]> {
   let checks = 0;
   const isIssued = (subject: Candidate, issuer: Candidate): boolean => {
-    if (!equal(subject.fields.issuer, issuer.fields.subject)) return false;
+    if (!equalBytes(subject.fields.issuer, issuer.fields.subject)) return false;
     checks += 1;
     if (checks > MAXIMUM_SIGNATURE_CHECKS) throw untrusted('the search for a path took too many steps');
     const key = allowedKey(issuer);
@@ -95,19 +95,20 @@ function* paths(
     if (last === undefined || path.length >= MAXIMUM_PATH) return;
     for (const anchor of anchors) if (isIssued(last, anchor)) yield [...path, anchor];
     for (const issuer of intermediates) {
-      if (!path.some((one) => equal(one.der, issuer.der)) && isIssued(last, issuer)) yield* extend([...path, issuer]);
+      if (!path.some((one) => equalBytes(one.fields.der, issuer.fields.der)) && isIssued(last, issuer))
+        yield* extend([...path, issuer]);
     }
   }
   yield* extend([leaf]);
 }
 
 function describe(path: readonly Candidate[], leaf: Candidate): ValidatedChain {
-  const from = path.map(({ x509 }) => x509.validFromDate.getTime());
-  const to = path.map(({ x509 }) => x509.validToDate.getTime());
+  const from = path.map(({ fields }) => fields.notBefore.getTime());
+  const to = path.map(({ fields }) => fields.notAfter.getTime());
   return {
     leaf: leaf.x509,
     publicKey: leaf.x509.publicKey,
-    path: path.map(({ der }) => der),
+    path: path.map(({ fields }) => fields.der),
     notBefore: new Date(Math.max(...from)),
     notAfter: new Date(Math.min(...to)),
   };
@@ -147,9 +148,6 @@ export function validateChain(
     const validated = describe(path, start);
     cache?.keep(leaf, trust, validated);
     return validated;
-  }
-  if (failure instanceof CroupierError && failure.code === 'der.malformed') {
-    throw new CroupierError('certificate.malformed', failure.message, { cause: failure });
   }
   throw failure ?? untrusted(`${nameOf(start)} does not chain to a trusted anchor`);
 }

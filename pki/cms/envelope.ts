@@ -5,13 +5,13 @@
 import { Buffer } from 'node:buffer';
 import { X509Certificate, createCipheriv, createDecipheriv, randomFillSync, type KeyObject } from 'node:crypto';
 import { contextConstructed, contextPrimitive, integer, octetString, oid, sequence, tlv } from '#pki/der/writer.ts';
-import type { CertificateFields } from '#pki/der/certificate.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { readSequence, type DerReader } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { prepareRecipient, type Recipient } from './recipient.ts';
 import { readRecipients, type SealedKey } from './sealed-key.ts';
-import { identifies, readKnownCertificate } from './sid.ts';
+import { identifies } from './sid.ts';
 
 export { prepareRecipient, type Recipient } from './recipient.ts';
 
@@ -153,7 +153,7 @@ function decrypt(key: Uint8Array, { iv, encrypted, tag }: ParsedEnvelope): Uint8
  */
 export function openEnvelope(der: Uint8Array, recipient: EnvelopeRecipient): Uint8Array {
   const envelope = parseEnvelope(der);
-  const certificate: CertificateFields = readKnownCertificate(recipient.certificate);
+  const certificate = parseCertificate(recipient.certificate);
   const sealedKey = envelope.sealedKeys.find(
     ({ rid, keyType }) => keyType === recipient.privateKey.asymmetricKeyType && identifies(rid, certificate),
   );

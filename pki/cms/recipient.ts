@@ -21,13 +21,13 @@ import {
   octetString,
   oid,
   sequence,
-  tlv,
 } from '#pki/der/writer.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { readSequence } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { KEY_AGREEMENT, KEY_WRAP_IV, deriveKek, sharedInfo } from './key-agreement.ts';
-import { readKnownCertificate } from './sid.ts';
+import { issuerAndSerialNumber } from './sid.ts';
 
 /** A certificate made ready to seal many envelopes for. */
 export interface Recipient {
@@ -101,20 +101,20 @@ function publicKeyOf(certificate: Uint8Array): KeyObject {
  * certificate is verified. Errors: `certificate.malformed`; `certificate.purpose-refused` for any other kind of key.
  */
 export function prepareRecipient(certificate: Uint8Array): Recipient {
-  const { subjectKeyIdentifier, issuer, serialNumber } = readKnownCertificate(certificate);
+  const fields = parseCertificate(certificate);
+  const { subjectKeyIdentifier } = fields;
   const publicKey = publicKeyOf(certificate);
-  const issuerAndSerialNumber = sequence(issuer, tlv(0x02, serialNumber));
   const { namedCurve, modulusLength = 0 } = publicKey.asymmetricKeyDetails ?? {};
   if (publicKey.asymmetricKeyType === 'ec' && (namedCurve === 'prime256v1' || namedCurve === 'secp384r1')) {
     const rid =
       subjectKeyIdentifier === undefined
-        ? issuerAndSerialNumber
+        ? issuerAndSerialNumber(fields)
         : contextConstructed(0, octetString(subjectKeyIdentifier));
     return agreementRecipient(namedCurve, publicKey, rid);
   }
   if (publicKey.asymmetricKeyType === 'rsa' && modulusLength >= 2048 && modulusLength <= 8192) {
     return subjectKeyIdentifier === undefined
-      ? transportRecipient(publicKey, 0, issuerAndSerialNumber)
+      ? transportRecipient(publicKey, 0, issuerAndSerialNumber(fields))
       : transportRecipient(publicKey, 2, contextPrimitive(0, subjectKeyIdentifier));
   }
   throw new CroupierError('certificate.purpose-refused', 'nothing can be sealed for a key of this type or size');

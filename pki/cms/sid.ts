@@ -1,18 +1,19 @@
 /** How CMS names a certificate: SignerIdentifier and RecipientIdentifier have the same two forms (RFC 5652, 5.3, 6.2). */
 import { Buffer } from 'node:buffer';
-import { readCertificate, type CertificateFields } from '#pki/der/certificate.ts';
+import type { ParsedCertificate } from '#pki/certificate/parse.ts';
+import { equalBytes } from '#pki/certificate/public-key.ts';
 import type { DerReader } from '#pki/der/reader.ts';
-import { CroupierError } from '#schema/errors.ts';
+import { sequence, unsignedInteger } from '#pki/der/writer.ts';
 
 export type CertificateIdentifier =
   | { readonly kind: 'subjectKeyIdentifier'; readonly value: Uint8Array }
-  /** `issuer`: the Name, TLV; `serialNumber`: content octets of the INTEGER. */
+  /** The Name and the INTEGER, TLVs. */
   | { readonly kind: 'issuerAndSerialNumber'; readonly issuer: Uint8Array; readonly serialNumber: Uint8Array };
 
 /** Reads the rest of an IssuerAndSerialNumber, whose SEQUENCE is open. */
 export function readIssuerAndSerialNumber(reader: DerReader): CertificateIdentifier {
   const issuer = reader.expect(0x30, 'issuer').whole;
-  const serialNumber = reader.integerBytes('serial number');
+  const serialNumber = reader.expect(0x02, 'serial number').whole;
   reader.end('issuer and serial number');
   return { kind: 'issuerAndSerialNumber', issuer, serialNumber };
 }
@@ -24,23 +25,21 @@ export function readIdentifier(reader: DerReader): CertificateIdentifier {
     : readIssuerAndSerialNumber(reader.sequence('issuer and serial number'));
 }
 
+const serialNumberOf = ({ serialNumber }: ParsedCertificate): Uint8Array =>
+  unsignedInteger(Buffer.from(serialNumber, 'hex'));
+
+/** IssuerAndSerialNumber of a certificate, DER. */
+export const issuerAndSerialNumber = (certificate: ParsedCertificate): Uint8Array =>
+  sequence(certificate.issuer, serialNumberOf(certificate));
+
 /** Whether `identifier` names this certificate. */
-export function identifies(identifier: CertificateIdentifier, certificate: CertificateFields): boolean {
+export function identifies(identifier: CertificateIdentifier, certificate: ParsedCertificate): boolean {
   if (identifier.kind === 'subjectKeyIdentifier') {
     const { subjectKeyIdentifier } = certificate;
-    return subjectKeyIdentifier !== undefined && Buffer.compare(identifier.value, subjectKeyIdentifier) === 0;
+    return subjectKeyIdentifier !== undefined && equalBytes(identifier.value, subjectKeyIdentifier);
   }
   return (
-    Buffer.compare(identifier.serialNumber, certificate.serialNumber) === 0 &&
-    Buffer.compare(identifier.issuer, certificate.issuer) === 0
+    equalBytes(identifier.issuer, certificate.issuer) &&
+    equalBytes(identifier.serialNumber, serialNumberOf(certificate))
   );
-}
-
-/** `readCertificate` for a certificate that the caller vouches for. Errors: `certificate.malformed`. */
-export function readKnownCertificate(der: Uint8Array): CertificateFields {
-  try {
-    return readCertificate(der);
-  } catch (error) {
-    throw new CroupierError('certificate.malformed', 'the certificate cannot be parsed', { cause: error });
-  }
 }

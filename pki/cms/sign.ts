@@ -15,11 +15,12 @@ import {
   time,
   tlv,
 } from '#pki/der/writer.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import type { Signer } from '#pki/keys/signer.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { signingSuite, type SigningSuite } from './algorithms.ts';
-import { readKnownCertificate } from './sid.ts';
+import { issuerAndSerialNumber } from './sid.ts';
 
 export interface MessageSigner {
   readonly signer: Signer;
@@ -52,16 +53,14 @@ function prepare(by: MessageSigner): PreparedSigner {
   const known = prepared.get(by);
   if (known !== undefined) return known;
   const suite = signingSuite(by.signer.algorithm);
-  const fields = readKnownCertificate(by.certificate);
+  const fields = parseCertificate(by.certificate);
   if (Buffer.compare(fields.spki, by.signer.spki) !== 0) {
     throw new CroupierError('input.invalid', 'the certificate of the message signer belongs to another key');
   }
-  const { subjectKeyIdentifier, issuer, serialNumber } = fields;
+  const { subjectKeyIdentifier } = fields;
   const version = subjectKeyIdentifier === undefined ? 1 : 3;
   const sid =
-    subjectKeyIdentifier === undefined
-      ? sequence(issuer, tlv(0x02, serialNumber))
-      : contextPrimitive(0, subjectKeyIdentifier);
+    subjectKeyIdentifier === undefined ? issuerAndSerialNumber(fields) : contextPrimitive(0, subjectKeyIdentifier);
   const result: PreparedSigner = { suite, version, identification: Buffer.concat([integer(version), sid]) };
   prepared.set(by, result);
   return result;

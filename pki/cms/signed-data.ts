@@ -7,7 +7,7 @@
  * for attributes), unsigned attributes, CRLs, attribute certificates.
  */
 import { Buffer } from 'node:buffer';
-import { readCertificate } from '#pki/der/certificate.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { DerReader, readSequence } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
@@ -100,7 +100,7 @@ function readSigner(reader: DerReader, certificates: readonly Uint8Array[]): Par
   signedAttributes[0] = 0x31;
   return {
     sid,
-    certificate: certificates.find((der) => identifies(sid, readCertificate(der))),
+    certificate: certificates.find((der) => identifies(sid, parseCertificate(der))),
     signedAttributes,
     contentType: required(attributes, OID.contentType, 'contentType').oid('contentType'),
     messageDigest: required(attributes, OID.messageDigest, 'messageDigest').octetString('messageDigest'),
@@ -180,7 +180,7 @@ export function parseSignedData(der: Uint8Array, { maxBytes }: MessageLimits): P
   try {
     return readSignedData(der);
   } catch (error) {
-    if (!(error instanceof CroupierError) || error.code !== 'der.malformed') throw error;
+    if (!(error instanceof CroupierError)) throw error;
     throw new CroupierError('message.malformed', `malformed message: ${error.message}`, { cause: error });
   }
 }

@@ -2,11 +2,11 @@
 import { Buffer } from 'node:buffer';
 import { X509Certificate, hash, verify, type KeyObject } from 'node:crypto';
 import { validateChain, type ChainCache, type ChainTrust, type ValidatedChain } from '#pki/certificate/chain.ts';
-import type { CertificateFields } from '#pki/der/certificate.ts';
+import { parseCertificate, type ParsedCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import { isAllowedKey } from './algorithms.ts';
-import { identifies, readKnownCertificate } from './sid.ts';
+import { identifies } from './sid.ts';
 import { parseSignedData, type MessageLimits, type ParsedSignedData, type ParsedSigner } from './signed-data.ts';
 
 export { parseSignedData, type MessageLimits, type ParsedSignedData, type ParsedSigner } from './signed-data.ts';
@@ -39,7 +39,7 @@ export function verifySignature(parsed: ParsedSignedData, signerIndex: number, p
 /** A certificate made ready to verify many messages; see `prepareSignerCertificate`. */
 export interface SignerCertificate {
   readonly der: Uint8Array;
-  readonly fields: CertificateFields;
+  readonly fields: ParsedCertificate;
   readonly publicKey: KeyObject;
 }
 
@@ -48,7 +48,7 @@ export interface SignerCertificate {
  * Errors: `certificate.malformed`.
  */
 export function prepareSignerCertificate(der: Uint8Array): SignerCertificate {
-  const fields = readKnownCertificate(der);
+  const fields = parseCertificate(der);
   try {
     return { der, fields, publicKey: new X509Certificate(der).publicKey };
   } catch (error) {
@@ -114,7 +114,11 @@ function signerKey(signer: ParsedSigner, trust: MessageTrust, cache: ChainCache 
   }
   const known = cache?.find(certificate, trust);
   if (known !== undefined) return [certificate, known.publicKey];
-  return [certificate, prepareSignerCertificate(certificate).publicKey];
+  try {
+    return [certificate, prepareSignerCertificate(certificate).publicKey];
+  } catch (error) {
+    throw new CroupierError('message.malformed', 'the certificate of the signer cannot be parsed', { cause: error });
+  }
 }
 
 function trustedChain(
