@@ -1,0 +1,189 @@
+/** Enrolment as a use case: parse, decide and record the intent, sign in the HSM, check, record, release. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { checkIssued } from '#pki/certificate/invariants.ts';
+import type { Issuer } from '#pki/certificate/issuer.ts';
+import { validityWithin } from '#pki/certificate/issue.ts';
+import { lintTbs, signTbs, type LintedTbs } from '#pki/certificate/lint.ts';
+import { certificateFingerprint, parseTbs } from '#pki/certificate/parse.ts';
+import { certificateProfile } from '#pki/certificate/profile.ts';
+import { serialNumberFrom, serialNumberHex } from '#pki/certificate/serial-number.ts';
+import { deviceUri } from '#pki/certificate/device-uri.ts';
+import { buildTbs, type TbsRequest } from '#pki/certificate/tbs.ts';
+import { checkPublicKey, verifyProofOfPossession } from '#pki/csr/check.ts';
+import { parseCsr, type ParsedCsr } from '#pki/csr/parse.ts';
+import { KEY_ALGORITHMS, type Signer } from '#pki/keys/signer.ts';
+import { CroupierError, errorCode } from '#schema/errors.ts';
+import { DeviceId, Serial, Sha256, type Realm } from '#schema/ids.ts';
+import type { ClassPolicy, Policy } from '#schema/policy.ts';
+import type { Clock } from '#schema/runtime/clock.ts';
+import type { Random } from '#schema/runtime/random.ts';
+import type { Log } from '#gateway/ports/log.ts';
+import type { Metrics } from '#gateway/ports/metrics.ts';
+import type { CertificateIntent, CertificateRecord, DeviceRecord } from '#gateway/ports/store/records.ts';
+import type { Store } from '#gateway/ports/store/index.ts';
+import { decideEnrolment, type Credential } from './decide.ts';
+
+export interface EnrolmentPorts {
+  readonly realm: Realm;
+  /** Organisation in certificates. */
+  readonly operator: string;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly policy: () => Policy;
+  /** The Device CA: its certificate, its key in the HSM, the label of that key. */
+  readonly authority: () => { readonly issuer: Issuer; readonly signer: Signer; readonly keyLabel: string };
+  /** URL of the CRL in issued certificates. */
+  readonly crlUrl: () => string | undefined;
+}
+
+export interface EnrolmentInput {
+  readonly operation: 'simpleenroll' | 'simplereenroll';
+  /** PKCS#10, DER. */
+  readonly csr: Uint8Array;
+  readonly credential:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'ticket'; readonly user: string; readonly code: string }
+    /** DER; TLS has proved possession of its key. */
+    | { readonly kind: 'certificate'; readonly certificate: Uint8Array };
+  readonly source: string | undefined;
+  /** Values that a challengePassword may have to bind the request to its TLS connection (RFC 7030, 3.5; RFC 9266). */
+  readonly channelBindings: readonly string[];
+}
+
+export type EnrolmentAnswer =
+  /** DER of the one certificate issued. */
+  | { readonly kind: 'issued'; readonly certificate: Uint8Array; readonly device: DeviceId }
+  /** Seconds until the client may ask again. */
+  | { readonly kind: 'pending'; readonly retryAfter: number };
+
+/** Backdating for devices whose clock is late. */
+const BACKDATE_SECONDS = 300;
+
+/** A challengePassword, where there is one, must be a binding of this connection. */
+function checkChannelBinding(csr: ParsedCsr, bindings: readonly string[]): void {
+  const offered = csr.challengePassword;
+  if (offered === undefined || offered === '') return;
+  const given = Buffer.from(offered, 'utf8');
+  const bound = bindings.some((binding) => {
+    const expected = Buffer.from(binding, 'utf8');
+    return expected.length === given.length && timingSafeEqual(expected, given);
+  });
+  if (!bound) throw new CroupierError('csr.channel-binding-mismatch');
+}
+
+interface Prepared {
+  readonly request: TbsRequest;
+  readonly token: LintedTbs;
+}
+
+function tbsRequest(ports: EnrolmentPorts, csr: ParsedCsr, device: DeviceRecord, fixed: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date }): TbsRequest {
+  const crlUrl = ports.crlUrl();
+  return {
+    profile: certificateProfile('device'),
+    issuer: ports.authority().issuer,
+    ...fixed,
+    subject: { commonName: device.id, organizationalUnit: device.class, organization: ports.operator },
+    spki: csr.spki,
+    subjectAltNames: [{ type: 'uri', value: deviceUri({ realm: ports.realm, site: device.site, class: device.class, id: device.id }) }],
+    ...(crlUrl === undefined ? {} : { crlUrl }),
+  };
+}
+
+export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) => Promise<EnrolmentAnswer> {
+  const { store, clock, random, metrics, log } = ports;
+
+  /** Signs a recorded intent, checks the outcome, records and returns it. */
+  const release = async (serial: Serial, tbs: Uint8Array, prepared: Prepared): Promise<Uint8Array> => {
+    const { request, token } = prepared;
+    const der = await signTbs(token, ports.authority().signer);
+    try {
+      checkIssued(der, { tbs, issuer: request.issuer, spki: request.spki });
+    } catch (error) {
+      await store.withholdCertificate(serial, { action: 'certificate.withhold', outcome: 'error', code: errorCode(error), actor: { type: 'gateway', id: 'enrolment' }, object: { type: 'certificate', id: serial } });
+      throw error;
+    }
+    const fingerprint = Sha256.parse(certificateFingerprint(der));
+    const record = await store.completeCertificate(serial, der, fingerprint, clock.now(), {
+      action: 'certificate.issue',
+      outcome: 'success',
+      actor: { type: 'gateway', id: 'enrolment' },
+      object: { type: 'certificate', id: serial },
+      details: { fingerprint },
+    });
+    return record.der ?? der;
+  };
+
+  /** An intent that a crash left unsigned is built again; only the very same bytes may be signed. */
+  const resume = (csr: ParsedCsr, device: DeviceRecord, record: CertificateRecord): Prepared => {
+    const fields = parseTbs(record.tbs);
+    const request = tbsRequest(ports, csr, device, { serialNumber: Buffer.from(record.serial, 'hex'), notBefore: fields.notBefore, notAfter: fields.notAfter });
+    if (Buffer.compare(buildTbs(request), record.tbs) !== 0) {
+      throw new CroupierError('certificate.lint-failed', 'the recorded intent no longer fits the profile; a new ticket is needed');
+    }
+    return { request, token: lintTbs(record.tbs, request) };
+  };
+
+  return async (input) => {
+    const csr = parseCsr(input.csr);
+    verifyProofOfPossession(csr);
+    checkPublicKey(csr.spki, KEY_ALGORITHMS);
+    checkChannelBinding(csr, input.channelBindings);
+    const now = clock.now();
+    const csrSha256 = Sha256.parse(createHash('sha256').update(csr.der).digest('hex'));
+    const spkiSha256 = Sha256.parse(createHash('sha256').update(csr.spki).digest('hex'));
+    const { credential: given } = input;
+    const commonName = csr.subjectName.commonName;
+    const named = given.kind === 'ticket' ? given.user : commonName;
+    const claimed = DeviceId.safeParse(named).data;
+    const credential: Credential =
+      given.kind === 'certificate' ? { kind: 'certificate', fingerprint: Sha256.parse(certificateFingerprint(given.certificate)) } : given;
+
+    let prepared: Prepared | undefined;
+    const prepare = (device: DeviceRecord, profile: ClassPolicy): CertificateIntent => {
+      checkPublicKey(csr.spki, profile.keyTypes);
+      const serialNumber = serialNumberFrom(random.bytes(16));
+      const validity = validityWithin(ports.authority().issuer, { now, days: profile.validity / 86_400_000, backdateSeconds: Math.min(BACKDATE_SECONDS, Math.floor(profile.validity / 10_000)) });
+      const request = tbsRequest(ports, csr, device, { serialNumber, ...validity });
+      const tbs = buildTbs(request);
+      prepared = { request, token: lintTbs(tbs, request) };
+      return { serial: Serial.parse(serialNumberHex(serialNumber)), device: device.id, issuer: ports.authority().keyLabel, csrSha256, spkiSha256, tbs, ...validity, createdAt: now };
+    };
+
+    let device: DeviceRecord | undefined;
+    const outcome = await store.decideEnrolment(
+      { device: given.kind === 'certificate' ? undefined : claimed, csrSha256, spkiSha256, presented: credential.kind === 'certificate' ? credential.fingerprint : undefined },
+      (state) => {
+        device = state.device;
+        return decideEnrolment(
+          { operation: input.operation, credential, claimed, commonName, csr: csr.der, csrSha256, requestId: random.uuid(), source: input.source, now, policy: ports.policy(), prepare },
+          state,
+        );
+      },
+    );
+    metrics.enrolments(outcome.kind);
+    switch (outcome.kind) {
+      case 'issue': {
+        if (prepared === undefined) throw new CroupierError('internal.unexpected', 'an intent was recorded that was not prepared');
+        const certificate = await release(outcome.intent.serial, outcome.intent.tbs, prepared);
+        return { kind: 'issued', certificate, device: outcome.intent.device };
+      }
+      case 'repeat': {
+        const { certificate: record } = outcome;
+        if (record.der !== undefined) return { kind: 'issued', certificate: record.der, device: record.device };
+        if (device === undefined) throw new CroupierError('device.not-found');
+        return { kind: 'issued', certificate: await release(record.serial, record.tbs, resume(csr, device, record)), device: record.device };
+      }
+      case 'park':
+        log.info({ request: outcome.request.id, device: outcome.request.device, source: input.source }, 'enrolment parked: it waits for a device engineer');
+        return { kind: 'pending', retryAfter: outcome.retryAfter };
+      case 'wait':
+        return { kind: 'pending', retryAfter: outcome.retryAfter };
+      case 'refuse':
+        log.warn({ code: outcome.error.code, device: claimed, source: input.source }, `enrolment refused: ${outcome.error.message}`);
+        throw outcome.error;
+    }
+  };
+}
