@@ -103,11 +103,10 @@ export interface BusyLeaseDocument {
   readonly seconds: number;
 }
 
-/** The leases of one agent: the core above, with a clock and somebody to tell. */
+/** The leases of one agent: the core above with a clock. */
 export class BusyLeases implements BusyOracle {
   readonly #clock: Clock;
   readonly #limits: BusyLimits;
-  readonly #listeners = new Set<() => void>();
   #leases: readonly BusyLease[] = [];
 
   constructor(clock: Clock, limits: Partial<BusyLimits> = {}) {
@@ -120,7 +119,6 @@ export class BusyLeases implements BusyOracle {
     const at = { wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
     const { leases, granted } = grantLease(this.#leases, request, at, this.#limits);
     this.#leases = leases;
-    this.#tell();
     return this.#document(granted, at.monotonic);
   }
 
@@ -131,7 +129,6 @@ export class BusyLeases implements BusyOracle {
       (lease) => !(keySet === undefined ? lease.holder === holder : isSame(lease, holder, keySet)),
     );
     this.#leases = after;
-    if (after.length < before.length) this.#tell();
     return before.length - after.length;
   }
 
@@ -143,16 +140,6 @@ export class BusyLeases implements BusyOracle {
   busyUntil(keySet: KeySetName, now: Date): Date | undefined {
     const remaining = busyRemaining(this.#leases, keySet, this.#clock.monotonic());
     return remaining === undefined ? undefined : new Date(Math.ceil(now.getTime() + remaining));
-  }
-
-  /** Called after a lease was granted, renewed or ended by its holder: a deferred activation may be tried again. */
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  #tell(): void {
-    for (const listener of this.#listeners) listener();
   }
 
   #document(lease: BusyLease, monotonic: number): BusyLeaseDocument {

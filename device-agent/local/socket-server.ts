@@ -2,8 +2,7 @@
  * The agent's HTTP interface on a Unix socket, for applications of the same user: socket 0600 in a directory 0700, no
  * authentication beyond the file system. What it answers is in `routes.ts`; docs/agent.md shows every request.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { chmod } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
@@ -13,7 +12,7 @@ import { ChangeFeed } from './change-feed.ts';
 import type { Log } from '../log.ts';
 import { PROBLEM_TYPE, problemDocument, RequestRefused } from './problem.ts';
 import { answer, type LocalContext } from './routes.ts';
-import { claimSocketPath } from './socket-path.ts';
+import { claimSocketPath, listenPrivately } from './socket-path.ts';
 import { startWatch } from './watch.ts';
 
 export interface SocketLimits {
@@ -108,27 +107,6 @@ export async function startSocketServer(options: SocketServerOptions): Promise<S
       cancel();
     },
   };
-}
-
-/** Binds with a umask, so that at no moment the socket is open to others. */
-async function listenPrivately(server: Server, path: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const failed = (error: Error): void =>
-      reject(
-        new CroupierError('config.invalid', `the socket ${path} cannot be opened: ${error.message}`, { cause: error }),
-      );
-    server.once('error', failed);
-    const umask = process.umask(0o177);
-    try {
-      server.listen(path, () => {
-        server.off('error', failed);
-        resolve();
-      });
-    } finally {
-      process.umask(umask);
-    }
-  });
-  await chmod(path, 0o600);
 }
 
 function parseTarget(target: string): { path: string[]; query: Record<string, string> } {

@@ -1,4 +1,5 @@
 /** All that the agent offers to the applications of its device, started and stopped in the right order. */
+import { resolve } from 'node:path';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { AgentView } from '../view.ts';
 import type { BusyLeases } from './busy-leases.ts';
@@ -56,7 +57,7 @@ export async function startLocalSurfaces(options: LocalSurfacesOptions): Promise
   let hook: ChangeHook | undefined;
   if (onChangeCommand !== undefined) {
     const environment = {
-      CROUPIER_SOCKET: server.path,
+      CROUPIER_SOCKET: resolve(server.path),
       ...(exporter === undefined ? {} : { CROUPIER_EXPORT: exporter.currentDirectory }),
     };
     const ready = (): Promise<void> => exporter?.settled() ?? Promise.resolve();

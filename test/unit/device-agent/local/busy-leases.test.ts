@@ -72,19 +72,6 @@ describe('given leases of several holders', () => {
     expect(busy.release('game', null)).toBe(1);
     expect(busy.busyUntil(wallet, start)).toBeUndefined();
   });
-
-  test('then whoever listens hears of each grant and each end, and not of an end that ended nothing', () => {
-    const { busy } = leases();
-    let heard = 0;
-    const stop = busy.onChange(() => (heard += 1));
-    busy.put(ask({ seconds: 60 }));
-    busy.release('application');
-    busy.release('application');
-    expect(heard).toBe(2);
-    stop();
-    busy.put(ask({ seconds: 60 }));
-    expect(heard).toBe(2);
-  });
 });
 
 describe('given limits', () => {
