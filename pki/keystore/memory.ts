@@ -65,10 +65,14 @@ export function createMemoryKeyStore(options: MemoryKeyStoreOptions = {}): Memor
   }
 
   function signerFor(label: string): Signer {
-    const { algorithm, spki } = entry(label, 'signing').signer;
+    const { signer } = entry(label, 'signing');
+    const { algorithm, spki } = signer;
     const sign = async (data: Uint8Array): Promise<Uint8Array> => {
       operate();
-      return entry(label, 'signing').signer.sign(data);
+      if (entry(label, 'signing').signer !== signer) {
+        throw new CroupierError('hsm.key-not-found', `the HSM has no longer the key that was loaded as ${label}`);
+      }
+      return signer.sign(data);
     };
     return { algorithm, spki, sign };
   }

@@ -37,7 +37,12 @@ export async function makeTestToken(
   const soPin = 'so-pin-of-a-test';
   const pinFile = path.join(directory, 'pin');
   const { module, configuration, tokens } = await prepareSoftHsm({ directory });
-  await initToken({ module, directory, label, soPin, pin });
+  try {
+    await initToken({ module, directory, label, soPin, pin });
+  } catch (error) {
+    if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
   await writeFile(pinFile, `${pin}\n`, { mode: 0o600 });
   const opened: KeyStore[] = [];
   return {

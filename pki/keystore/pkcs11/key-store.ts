@@ -65,6 +65,9 @@ export interface Pkcs11KeyStoreOptions {
 
 const DEFAULT_BREAKER: BreakerPolicy = { threshold: 3, initialBackoffMs: 1_000, maximumBackoffMs: 30_000 };
 
+/** Epoch of a handle that is void. */
+const NO_EPOCH = -1;
+
 /** A key that this store has loaded; its handle is valid within one epoch of one generation of the module. */
 interface KnownKey {
   readonly label: string;
@@ -338,6 +341,9 @@ export async function openPkcs11KeyStore(options: Pkcs11KeyStoreOptions): Promis
             `${left} objects of HSM key ${label} could not be destroyed; repeat`,
             { detail: { label } },
           );
+        // Signers that are held elsewhere must look, and not use a handle that may name another object by now.
+        const key = known.get(label);
+        if (key !== undefined) key.epoch = NO_EPOCH;
         known.delete(label);
         signers.delete(label);
       });
