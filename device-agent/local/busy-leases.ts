@@ -103,38 +103,72 @@ export interface BusyLeaseDocument {
   readonly seconds: number;
 }
 
-/** The leases of one agent: the core above with a clock. */
+/** A lease as it outlives the process: its end by the wall clock. */
+export interface RememberedLease {
+  readonly holder: string;
+  readonly keySet: KeySetName | null;
+  readonly reason: string;
+  readonly until: string;
+}
+
+/** Where leases outlive the process. */
+export interface LeaseMemory {
+  load(): readonly RememberedLease[];
+  save(leases: readonly RememberedLease[]): void;
+}
+
+/**
+ * Leases of the run before that have not ended. A clock that was wrong on either side of the restart cannot make one
+ * longer than the limit.
+ */
+export function restoreLeases(
+  remembered: readonly RememberedLease[],
+  at: Instant,
+  limits: BusyLimits,
+): readonly BusyLease[] {
+  const restored = remembered.slice(0, limits.maxLeases).map(({ holder, keySet, reason, until }) => {
+    const length = Math.min(Date.parse(until) - at.wall.getTime(), limits.maxLeaseMs);
+    return { holder, keySet, reason, endsAt: at.monotonic + length };
+  });
+  return unexpired(restored, at.monotonic);
+}
+
+/** The leases of one agent: the core above with a clock, and a memory if they are to outlive the process. */
 export class BusyLeases implements BusyOracle {
   readonly #clock: Clock;
   readonly #limits: BusyLimits;
-  #leases: readonly BusyLease[] = [];
+  readonly #memory: LeaseMemory | undefined;
+  #leases: readonly BusyLease[];
 
-  constructor(clock: Clock, limits: Partial<BusyLimits> = {}) {
+  constructor(clock: Clock, limits: Partial<BusyLimits> = {}, memory?: LeaseMemory) {
     this.#clock = clock;
     this.#limits = { ...DEFAULT_BUSY_LIMITS, ...limits };
+    this.#memory = memory;
+    this.#leases = restoreLeases(memory?.load() ?? [], this.#now(), this.#limits);
   }
 
   /** See `grantLease`. */
   put(request: BusyRequest): BusyLeaseDocument {
-    const at = { wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
+    const at = this.#now();
     const { leases, granted } = grantLease(this.#leases, request, at, this.#limits);
-    this.#leases = leases;
-    return this.#document(granted, at.monotonic);
+    this.#replace(leases, at);
+    return leaseDocument(granted, at);
   }
 
   /** Ends the holder's leases: the one on `keySet` (null: the one on all), or every one of them when it is undefined. */
   release(holder: string, keySet?: KeySetName | null): number {
-    const before = unexpired(this.#leases, this.#clock.monotonic());
+    const at = this.#now();
+    const before = unexpired(this.#leases, at.monotonic);
     const after = before.filter(
       (lease) => !(keySet === undefined ? lease.holder === holder : isSame(lease, holder, keySet)),
     );
-    this.#leases = after;
+    this.#replace(after, at);
     return before.length - after.length;
   }
 
   list(): readonly BusyLeaseDocument[] {
-    const monotonic = this.#clock.monotonic();
-    return unexpired(this.#leases, monotonic).map((lease) => this.#document(lease, monotonic));
+    const at = this.#now();
+    return unexpired(this.#leases, at.monotonic).map((lease) => leaseDocument(lease, at));
   }
 
   busyUntil(keySet: KeySetName, now: Date): Date | undefined {
@@ -142,15 +176,23 @@ export class BusyLeases implements BusyOracle {
     return remaining === undefined ? undefined : new Date(Math.ceil(now.getTime() + remaining));
   }
 
-  #document(lease: BusyLease, monotonic: number): BusyLeaseDocument {
-    const remaining = lease.endsAt - monotonic;
-    const until = new Date(this.#clock.now().getTime() + remaining).toISOString();
-    return {
-      holder: lease.holder,
-      keySet: lease.keySet,
-      reason: lease.reason,
-      until,
-      seconds: Math.ceil(remaining / 1_000),
-    };
+  #now(): Instant {
+    return { wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
   }
+
+  #replace(leases: readonly BusyLease[], at: Instant): void {
+    this.#memory?.save(
+      leases.map((lease) => {
+        const { holder, keySet, reason, until } = leaseDocument(lease, at);
+        return { holder, keySet, reason, until };
+      }),
+    );
+    this.#leases = leases;
+  }
+}
+
+function leaseDocument({ holder, keySet, reason, endsAt }: BusyLease, at: Instant): BusyLeaseDocument {
+  const remaining = endsAt - at.monotonic;
+  const until = new Date(at.wall.getTime() + remaining).toISOString();
+  return { holder, keySet, reason, until, seconds: Math.ceil(remaining / 1_000) };
 }

@@ -10,6 +10,7 @@ import { createAgent, openDiskState, type Agent, type StateStore } from '../agen
 import { readTrustLinks } from '../trust/media.ts';
 import { BusyLeases } from './busy-leases.ts';
 import type { ExportKeys } from './exporter.ts';
+import { leaseFile } from './lease-file.ts';
 import { ensurePrivateDirectory } from './private-directory.ts';
 import { lockDirectory, socketPath } from './socket-path.ts';
 import { startLocalSurfaces } from './surfaces.ts';
@@ -41,7 +42,7 @@ export async function runDaemon(options: DaemonOptions, log: Logger, stop: Abort
   const { storageKeyFile } = options;
   const state = await openDiskState(options.data, storageKeyFile === undefined ? {} : { storageKeyFile });
   const ticket = await usableTicket(options.ticket, state, log);
-  const busy = new BusyLeases(clock);
+  const busy = new BusyLeases(clock, {}, leaseFile(join(options.data, 'run', 'busy.json'), log));
   const agent = createAgent({
     state,
     clock,

@@ -19,6 +19,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   'keyset.version-not-found': 404,
   'keyset.state-refused': 409,
   'agent.not-enrolled': 503,
+  'store.unavailable': 503,
 };
 
 /** A request that names nothing of this interface; the status says which way. */

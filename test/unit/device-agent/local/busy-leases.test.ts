@@ -1,5 +1,10 @@
-import { describe, expect, test } from 'vitest';
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BusyLeases, BusyRequest } from '#agent/local/busy-leases.ts';
+import { leaseFile } from '#agent/local/lease-file.ts';
+import { silentLog } from '#agent/log.ts';
 import { KeySetName } from '#schema/ids.ts';
 import { ManualClock } from '#schema/runtime/clock.ts';
 
@@ -117,5 +122,61 @@ describe('given limits', () => {
     expect(BusyRequest.safeParse({ reason: 'busy', seconds: 60, holder: 'game-1', keySet: 'wallet-kek' }).success).toBe(
       true,
     );
+  });
+});
+
+describe('given a file that remembers leases', () => {
+  let directory: string;
+  let path: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'croupier-leases-'));
+    path = join(directory, 'busy.json');
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  const restarted = (at: string, warnings: string[] = []): BusyLeases => {
+    const log = { ...silentLog, warn: (_: object, message: string): void => void warnings.push(message) };
+    return new BusyLeases(new ManualClock(new Date(at)), { maxLeaseMs: 3_600_000 }, leaseFile(path, log));
+  };
+
+  test('when the agent starts again before the end, then the lease still holds, and after the end it does not', () => {
+    restarted('2026-01-01T00:00:00Z').put(ask({ keySet: 'wallet-kek', seconds: 600 }));
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const now = new Date('2026-01-01T00:09:59Z');
+    expect(restarted('2026-01-01T00:09:59Z').busyUntil(wallet, now)).toEqual(new Date('2026-01-01T00:10:00.000Z'));
+    expect(restarted('2026-01-01T00:10:00Z').list()).toEqual([]);
+  });
+
+  test('when the clock has fallen back to 1970, then the lease lasts no longer than any may', () => {
+    restarted('2026-01-01T00:00:00Z').put(ask({ seconds: 600 }));
+    expect(restarted('1970-01-01T00:00:00Z').list()).toMatchObject([{ seconds: 3_600 }]);
+  });
+
+  test('when a lease was ended, then no restart brings it back', () => {
+    const busy = restarted('2026-01-01T00:00:00Z');
+    busy.put(ask({ seconds: 600 }));
+    busy.release('application');
+    expect(restarted('2026-01-01T00:00:01Z').list()).toEqual([]);
+  });
+
+  test('when the file is damaged, then the agent starts without leases, says so, and grants new ones', () => {
+    writeFileSync(path, '[{"holder"');
+    const warnings: string[] = [];
+    const busy = restarted('2026-01-01T00:00:00Z', warnings);
+    expect(busy.list()).toEqual([]);
+    expect(warnings).toEqual(['busy leases of the run before are lost']);
+    busy.put(ask({ seconds: 600 }));
+    expect(restarted('2026-01-01T00:00:01Z').list()).toHaveLength(1);
+  });
+
+  test('when the file cannot be written, then the lease is not granted; once it can, it is', () => {
+    const busy = restarted('2026-01-01T00:00:00Z');
+    rmSync(directory, { recursive: true });
+    expect(() => busy.put(ask({ seconds: 600 }))).toThrow(expect.objectContaining({ code: 'store.unavailable' }));
+    expect(busy.list()).toEqual([]);
+    directory = mkdtempSync(join(tmpdir(), 'croupier-leases-'));
+    chmodSync(directory, 0o700);
+    path = join(directory, 'busy.json');
+    expect(restarted('2026-01-01T00:00:00Z').put(ask({ seconds: 600 })).seconds).toBe(600);
   });
 });
