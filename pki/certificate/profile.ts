@@ -1,4 +1,4 @@
-/** Certificate profiles: what the to-be-signed certificate of each kind must look like (docs/certificates.md). */
+/** Certificate profiles: what the to-be-signed certificate of each kind must look like. */
 import { OID } from '#pki/der/oid.ts';
 import type { KeyAlgorithm } from '#pki/keys/signer.ts';
 import type { KeyUsage } from './extensions.ts';

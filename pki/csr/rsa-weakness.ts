@@ -40,6 +40,7 @@ export function hasRocaFingerprint(modulus: bigint): boolean {
 }
 
 function floorSquareRoot(value: bigint): bigint {
+  if (value < 2n) return value;
   let root = 1n << BigInt(Math.ceil(value.toString(16).length / 2) * 4);
   for (;;) {
     const better = (root + value / root) >> 1n;
@@ -57,7 +58,7 @@ export function hasCloseFactors(modulus: bigint): boolean {
   let square = middle * middle - modulus;
   for (let round = 0; round < FERMAT_ROUNDS; round += 1) {
     // A square is 0, 1, 4 or 9 modulo 16; most candidates need no root.
-    if ([0n, 1n, 4n, 9n].includes(square & 15n) && floorSquareRoot(square || 1n) ** 2n === square) return true;
+    if ([0n, 1n, 4n, 9n].includes(square & 15n) && floorSquareRoot(square) ** 2n === square) return true;
     square += 2n * middle + 1n;
     middle += 1n;
   }

@@ -20,16 +20,18 @@ export class OpensslWorkspace {
     return path;
   }
 
-  run(...args: readonly string[]): OpensslOutcome {
+  /** `command` is split at spaces; `more` follows as it stands. */
+  run(command: string, ...more: readonly string[]): OpensslOutcome {
+    const args = [...command.trim().split(/\s+/), ...more];
     const done = spawnSync('openssl', args, { cwd: this.directory, encoding: 'utf8', input: '' });
     if (done.error !== undefined) throw done.error;
     return { status: done.status, output: `${done.stdout}${done.stderr}` };
   }
 
   /** Like `run`, but failure is an error that shows what openssl said. */
-  succeed(...args: readonly string[]): string {
-    const { status, output } = this.run(...args);
-    if (status !== 0) throw new Error(`openssl ${args.join(' ')} failed: ${output}`);
+  succeed(command: string, ...more: readonly string[]): string {
+    const { status, output } = this.run(command, ...more);
+    if (status !== 0) throw new Error(`openssl ${command} ${more.join(' ')} failed: ${output}`);
     return output;
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import fc from 'fast-check';
+import { assert as assertProperty, nat, property } from 'fast-check';
 import { deviceUri, parseDeviceUri } from '#pki/certificate/device-uri.ts';
 import { encodeIpAddress, readKeyUsage, readSubjectAltNames } from '#pki/certificate/extensions.ts';
 import { readIssuer } from '#pki/certificate/issuer.ts';
@@ -25,8 +25,8 @@ describe('parsing a certificate', () => {
   });
 
   test('given any damage, then it is read or refused by a code of ours, never by another fault', () => {
-    fc.assert(
-      fc.property(fc.nat(certificate.length - 1), fc.nat(255), (index, octet) => {
+    assertProperty(
+      property(nat(certificate.length - 1), nat(255), (index, octet) => {
         const damaged = Buffer.from(certificate);
         damaged[index] = octet;
         try {
