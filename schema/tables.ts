@@ -41,14 +41,20 @@ export const devices = sqliteTable(
     currentSerial: text('current_serial'),
     nextSerial: text('next_serial'),
   },
-  (table) => [index('devices_by_class').on(table.class, table.site), index('devices_by_state').on(table.state)],
+  (table) => [
+    index('devices_by_class').on(table.class, table.id),
+    index('devices_by_site').on(table.site, table.id),
+    index('devices_by_state').on(table.state, table.id),
+  ],
 );
 
 /** The changing half of a device: what it proved last and what is due. */
 export const deviceSync = sqliteTable(
   'device_sync',
   {
-    device: text().primaryKey(),
+    device: text()
+      .primaryKey()
+      .references(() => devices.id),
     connected: integer({ mode: 'boolean' }).notNull(),
     address: text(),
     lastSeenAt: integer('last_seen_at'),
@@ -68,14 +74,19 @@ export const deviceSync = sqliteTable(
     dueAt: integer('due_at'),
     attempts: integer().notNull(),
   },
-  (table) => [index('device_sync_due').on(table.connected, table.dueAt)],
+  (table) => [
+    index('device_sync_due').on(table.connected, table.dueAt),
+    index('device_sync_connected').on(table.connected, table.device),
+  ],
 );
 
 /** What a device proved about each key version; `offered` is the gateway's own word for "sent, not proved". */
 export const deviceKeyVersions = sqliteTable(
   'device_key_versions',
   {
-    device: text().notNull(),
+    device: text()
+      .notNull()
+      .references(() => devices.id),
     keySet: text('key_set').notNull(),
     version: integer().notNull(),
     state: text().notNull(),
@@ -92,7 +103,9 @@ export const deviceKeyVersions = sqliteTable(
 export const updates = sqliteTable(
   'updates',
   {
-    device: text().notNull(),
+    device: text()
+      .notNull()
+      .references(() => devices.id),
     seq: integer().notNull(),
     /** SHA-256 of the body (JSON). */
     sha256: text().notNull(),
@@ -105,7 +118,9 @@ export const tickets = sqliteTable(
   'tickets',
   {
     id: text().primaryKey(),
-    device: text().notNull(),
+    device: text()
+      .notNull()
+      .references(() => devices.id),
     /** Random salt, hex, and SHA-256(salt || code), hex. */
     salt: text().notNull(),
     codeHash: text('code_hash').notNull(),
@@ -115,14 +130,16 @@ export const tickets = sqliteTable(
     consumedAt: integer('consumed_at'),
     consumedCsr: text('consumed_csr'),
   },
-  (table) => [index('tickets_by_device').on(table.device)],
+  (table) => [index('tickets_by_device').on(table.device, table.createdAt)],
 );
 
 export const certificates = sqliteTable(
   'certificates',
   {
     serial: text().primaryKey(),
-    device: text().notNull(),
+    device: text()
+      .notNull()
+      .references(() => devices.id),
     issuer: text().notNull(),
     state: text().notNull(),
     csrSha256: text('csr_sha256').notNull(),
@@ -133,6 +150,8 @@ export const certificates = sqliteTable(
     der: blob({ mode: 'buffer' }),
     notBefore: integer('not_before').notNull(),
     notAfter: integer('not_after').notNull(),
+    /** On its first use the device's reports start a new history. */
+    freshStart: integer('fresh_start', { mode: 'boolean' }).notNull(),
     createdAt: integer('created_at').notNull(),
     revokedAt: integer('revoked_at'),
     revocationReason: text('revocation_reason'),
@@ -140,7 +159,7 @@ export const certificates = sqliteTable(
   (table) => [
     index('certificates_by_device').on(table.device, table.createdAt),
     uniqueIndex('certificates_by_fingerprint').on(table.fingerprint),
-    index('certificates_by_csr').on(table.csrSha256),
+    index('certificates_by_csr').on(table.csrSha256, table.device),
     index('certificates_by_state').on(table.state),
   ],
 );
@@ -148,7 +167,9 @@ export const certificates = sqliteTable(
 /** Every public key that a device has ever used; nobody else may use it. */
 export const devicePublicKeys = sqliteTable('device_public_keys', {
   spkiSha256: text('spki_sha256').primaryKey(),
-  device: text().notNull(),
+  device: text()
+    .notNull()
+    .references(() => devices.id),
 });
 
 export const enrolmentRequests = sqliteTable(
@@ -186,7 +207,9 @@ export const keySets = sqliteTable('key_sets', {
 export const keyVersions = sqliteTable(
   'key_versions',
   {
-    keySet: text('key_set').notNull(),
+    keySet: text('key_set')
+      .notNull()
+      .references(() => keySets.name),
     version: integer().notNull(),
     /** NIST SP 800-57 state. */
     state: text().notNull(),
@@ -219,14 +242,18 @@ export const rollouts = sqliteTable(
     retiredAt: integer('retired_at'),
     finishedAt: integer('finished_at'),
   },
-  (table) => [index('rollouts_by_key_set').on(table.keySet, table.state)],
+  (table) => [index('rollouts_by_key_set').on(table.keySet, table.finishedAt)],
 );
 
 export const rolloutTargets = sqliteTable(
   'rollout_targets',
   {
-    rollout: text().notNull(),
-    device: text().notNull(),
+    rollout: text()
+      .notNull()
+      .references(() => rollouts.id),
+    device: text()
+      .notNull()
+      .references(() => devices.id),
     /** Part of the rollout that the target belongs to; opened one after the other. */
     wave: integer().notNull(),
     state: text().notNull(),
@@ -237,8 +264,7 @@ export const rolloutTargets = sqliteTable(
   },
   (table) => [
     primaryKey({ columns: [table.rollout, table.device] }),
-    index('rollout_targets_by_state').on(table.rollout, table.state),
-    index('rollout_targets_by_device').on(table.device),
+    index('rollout_targets_by_state').on(table.rollout, table.state, table.device),
   ],
 );
 
@@ -288,7 +314,9 @@ export const auditRecords = sqliteTable('audit_records', {
 });
 
 export const auditCheckpoints = sqliteTable('audit_checkpoints', {
-  seq: integer().primaryKey(),
+  seq: integer()
+    .primaryKey()
+    .references(() => auditRecords.seq),
   cms: blob({ mode: 'buffer' }).notNull(),
   sha256: text().notNull(),
   createdAt: integer('created_at').notNull(),

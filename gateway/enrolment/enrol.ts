@@ -149,7 +149,7 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
       const request = tbsRequest(ports, csr, device, { serialNumber, ...validity });
       const tbs = buildTbs(request);
       prepared = { request, token: lintTbs(tbs, request) };
-      return { serial: Serial.parse(serialNumberHex(serialNumber)), device: device.id, issuer: ports.authority().keyLabel, csrSha256, spkiSha256, tbs, ...validity, createdAt: now };
+      return { freshStart: given.kind !== 'certificate', serial: Serial.parse(serialNumberHex(serialNumber)), device: device.id, issuer: ports.authority().keyLabel, csrSha256, spkiSha256, tbs, ...validity, createdAt: now };
     };
 
     let device: DeviceRecord | undefined;

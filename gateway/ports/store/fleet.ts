@@ -29,7 +29,7 @@ export interface DeviceDetail {
 }
 
 export type DeviceOutcome =
-  | ({ readonly kind: 'change'; readonly state: DeviceState; readonly revokeCertificates: string | undefined } & Audited)
+  | ({ readonly kind: 'change'; readonly state: DeviceState; readonly revokeCertificates: string | undefined; /** Forget what the device reported: its history starts anew. */ readonly resetHistory: boolean } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: Error } & Audited);
 
 export interface FleetStore {

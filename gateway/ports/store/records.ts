@@ -100,6 +100,8 @@ export interface CertificateRecord {
 }
 
 export interface CertificateIntent {
+  /** Vouched for by a person, not by an earlier certificate: on its first use the device's reports start a new history. */
+  readonly freshStart: boolean;
   readonly serial: Serial;
   readonly device: DeviceId;
   readonly issuer: string;
