@@ -46,7 +46,10 @@ export interface Pkcs11KeyStoreOptions {
   readonly module: string;
   readonly tokenLabel: string;
   readonly pin: PinSource;
-  /** Most sessions, hence most operations at once. Default 4. */
+  /**
+   * Most sessions, hence most operations at once. Default 4. Each may hold one of libuv's threads for as long as the
+   * HSM hangs, so keep it below UV_THREADPOOL_SIZE for an HSM on the network.
+   */
   readonly sessions?: number;
   /** Most operations that wait for a session; above, `hsm.unavailable` at once. Default 2,000. */
   readonly queueLimit?: number;
