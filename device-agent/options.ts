@@ -41,7 +41,10 @@ export interface AgentOptions {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly log?: Log;
-  /** Type of the keys that the agent generates for its identity. EC-P256 unless told otherwise; Ed25519 is refused, since messages are not signed with it. */
+  /**
+   * Type of the keys that the agent generates for its identity; unless told, what the server's csrattrs asks for first,
+   * else EC-P256. Ed25519 is refused, since messages are not signed with it.
+   */
   readonly keyAlgorithm?: KeyAlgorithm;
   /** EST label (RFC 7030, 3.2.2); none unless told. */
   readonly estLabel?: string;

@@ -8,7 +8,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CroupierError } from '#schema/errors.ts';
 import { DeviceId, KeySetName, KeyVersionNumber, Realm, Seq, Sha256, TrustVersion } from '#schema/ids.ts';
-import { KeyCheckValue, Nonce, WorkingKeyAlgorithm, WorkingKeyUse } from '#schema/messages/common.ts';
+import { KeyCheckValue, WorkingKeyAlgorithm, WorkingKeyUse } from '#schema/messages/common.ts';
 import { UpdateResult } from '#schema/messages/report.ts';
 import type { AgentState, IdentitySlot, RequestedIdentity } from './state.ts';
 
@@ -36,7 +36,7 @@ const Open = z.object({
   current: Slot.optional(),
   next: Slot.optional(),
   requested: z.object({ purpose: z.enum(['enrol', 'renew']), csr: Bytes }).optional(),
-  renewBy: Time.optional(),
+  renewAt: Time.optional(),
   trust: z.object({ version: TrustVersion, digest: Sha256, bundle: Bytes }).optional(),
   lastSeq: Seq,
   lastDigest: Sha256.optional(),
@@ -60,7 +60,7 @@ const Open = z.object({
     }),
   ),
   results: z.array(UpdateResult),
-  report: z.object({ counter: z.int().min(0), last: Bytes.optional(), nonce: Nonce.optional() }),
+  report: z.object({ counter: z.int().min(0), last: Bytes.optional() }),
   clockFloor: Time,
   generation: z.int().min(0),
 });
@@ -91,7 +91,7 @@ function openPart(state: AgentState): string {
       purpose: identities.requested.purpose,
       csr: base64(identities.requested.csr),
     },
-    renewBy: identities.renewBy,
+    renewAt: identities.renewAt,
     trust: trust && { ...trust, bundle: base64(trust.bundle) },
     lastSeq: state.lastSeq,
     lastDigest: state.lastDigest,
@@ -197,14 +197,14 @@ export function decodeState(bytes: Uint8Array, storageKey: Uint8Array): AgentSta
       current: slot(open.current, secrets.current),
       next: slot(open.next, secrets.next),
       requested: requested(open.requested, secrets.requested),
-      renewBy: open.renewBy,
+      renewAt: open.renewAt,
     },
     trust: open.trust,
     lastSeq: open.lastSeq,
     lastDigest: open.lastDigest,
     keyrings,
     results: open.results,
-    report: { counter: open.report.counter, last: open.report.last, nonce: open.report.nonce },
+    report: { counter: open.report.counter, last: open.report.last },
     clockFloor: open.clockFloor,
     generation: open.generation,
   };

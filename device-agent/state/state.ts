@@ -1,5 +1,13 @@
 /** Everything that an agent remembers. Values are never changed in place: a change is a new state. */
-import type { DeviceId, KeySetName, KeyVersionNumber, Realm, Seq, Sha256, TrustVersion } from '#schema/ids.ts';
+import {
+  Seq,
+  type DeviceId,
+  type KeySetName,
+  type KeyVersionNumber,
+  type Realm,
+  type Sha256,
+  type TrustVersion,
+} from '#schema/ids.ts';
 import type { WorkingKeyAlgorithm, WorkingKeyUse } from '#schema/messages/common.ts';
 import type { DeviceKeyState, UpdateResult } from '#schema/messages/report.ts';
 
@@ -38,8 +46,8 @@ export interface Identities {
   /** Held, but not used yet; it becomes the current one on its first use. */
   readonly next: IdentitySlot | undefined;
   readonly requested: RequestedIdentity | undefined;
-  /** From an update: when the renewal must be done. Cleared by the certificate that answers it. */
-  readonly renewBy: Date | undefined;
+  /** From an update: when to renew, if that is earlier than the certificate itself says. Cleared by the certificate that answers it. */
+  readonly renewAt: Date | undefined;
 }
 
 export interface HeldTrust {
@@ -94,8 +102,6 @@ export interface ReportChain {
   readonly counter: number;
   /** CMS, DER. */
   readonly last: Uint8Array | undefined;
-  /** Nonce of the last report. */
-  readonly nonce: string | undefined;
 }
 
 export interface AgentState {
@@ -123,13 +129,13 @@ export function newState(registration: Registration): AgentState {
   return {
     registration,
     root: undefined,
-    identities: { current: undefined, next: undefined, requested: undefined, renewBy: undefined },
+    identities: { current: undefined, next: undefined, requested: undefined, renewAt: undefined },
     trust: undefined,
-    lastSeq: 0 as Seq,
+    lastSeq: Seq.parse(0),
     lastDigest: undefined,
     keyrings: [],
     results: [],
-    report: { counter: 0, last: undefined, nonce: undefined },
+    report: { counter: 0, last: undefined },
     clockFloor: new Date(0),
     generation: 0,
   };
