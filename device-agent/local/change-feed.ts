@@ -1,9 +1,10 @@
 /** The latest changes of the agent, kept in memory so that a watch that was cut can go on where it stopped. */
 import type { AgentChange, AgentView } from '../view.ts';
 
+/** Everything that one commit of the agent changed. */
 export interface FeedEntry {
   readonly generation: number;
-  readonly change: AgentChange;
+  readonly changes: readonly AgentChange[];
 }
 
 export interface FeedSubscription {
@@ -18,6 +19,8 @@ export class ChangeFeed {
   readonly #listeners = new Set<(entry: FeedEntry) => void>();
   readonly #unsubscribe: () => void;
   #entries: readonly FeedEntry[] = [];
+  /** Told by the agent, one after the other, and not yet an entry. */
+  #gathering: { readonly generation: number; readonly changes: AgentChange[] } | undefined;
   /** Changes up to this generation are not kept. */
   #forgotten: number;
 
@@ -25,7 +28,7 @@ export class ChangeFeed {
     this.#view = view;
     this.#capacity = capacity;
     this.#forgotten = view.generation();
-    this.#unsubscribe = view.onChange((change, generation) => this.#append({ generation, change }));
+    this.#unsubscribe = view.onChange((change, generation) => this.#gather(change, generation));
   }
 
   get generation(): number {
@@ -34,6 +37,7 @@ export class ChangeFeed {
 
   /** Nothing falls between `missed` and the first call of the listener. */
   subscribe(after: number | undefined, listener: (entry: FeedEntry) => void): FeedSubscription {
+    this.#flush();
     this.#listeners.add(listener);
     return { missed: this.#since(after), end: () => void this.#listeners.delete(listener) };
   }
@@ -46,6 +50,20 @@ export class ChangeFeed {
   #since(after: number | undefined): readonly FeedEntry[] | undefined {
     if (after === undefined || after < this.#forgotten || after > this.generation) return undefined;
     return this.#entries.filter((entry) => entry.generation > after);
+  }
+
+  /** The agent tells all changes of a commit in one go: whoever resumes after a generation has seen all of it. */
+  #gather(change: AgentChange, generation: number): void {
+    if (this.#gathering?.generation === generation) return void this.#gathering.changes.push(change);
+    this.#flush();
+    this.#gathering = { generation, changes: [change] };
+    queueMicrotask(() => this.#flush());
+  }
+
+  #flush(): void {
+    const entry = this.#gathering;
+    this.#gathering = undefined;
+    if (entry !== undefined) this.#append(entry);
   }
 
   #append(entry: FeedEntry): void {

@@ -45,6 +45,8 @@ export class Exporter {
   readonly #withKeys: boolean;
   readonly #unsubscribe: () => void;
   #exported = -1;
+  /** Generation of the latest change; the agent also counts commits that change nothing here. */
+  #changed: number;
   #waiting: { readonly generation: number; readonly resolve: () => void }[] = [];
   #writing: Promise<void> | undefined;
   #cancelRetry: (() => void) | undefined;
@@ -77,7 +79,7 @@ export class Exporter {
       });
     }
     exporter.#writing = undefined;
-    if (exporter.#exported < options.view.generation()) exporter.#wake();
+    if (exporter.#exported < exporter.#changed) exporter.#wake();
     return exporter;
   }
 
@@ -86,16 +88,20 @@ export class Exporter {
     this.#directory = directory;
     this.#withKeys = withKeys;
     this.currentDirectory = join(directory, CURRENT);
-    this.#unsubscribe = options.view.onChange(() => this.#wake());
+    this.#changed = options.view.generation();
+    this.#unsubscribe = options.view.onChange((_, generation) => {
+      this.#changed = generation;
+      this.#wake();
+    });
   }
 
   get identityKeyFile(): string {
     return join(this.currentDirectory, IDENTITY_KEY_FILE);
   }
 
-  /** Resolves when the files show the agent's present generation, or when the exporter is closed. */
+  /** Resolves when the files show the latest change, or when the exporter is closed. */
   settled(): Promise<void> {
-    const generation = this.#options.view.generation();
+    const generation = this.#changed;
     if (this.#closed || this.#exported >= generation) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push({ generation, resolve }));
   }
@@ -116,7 +122,7 @@ export class Exporter {
     this.#cancelRetry = undefined;
     this.#writing = this.#writeOrRetry().finally(() => {
       this.#writing = undefined;
-      if (this.#cancelRetry === undefined && this.#exported < this.#options.view.generation()) this.#wake();
+      if (this.#cancelRetry === undefined && this.#exported < this.#changed) this.#wake();
     });
   }
 

@@ -1,8 +1,8 @@
 /**
  * `GET /watch`: one JSON object a line, until either side ends it.
  *
- * The first line is `watching`; `resumed: false` tells the application to read everything anew. Then come changes, each
- * with its generation, and a `heartbeat` in quiet times. Whoever is cut off asks again with the latest generation seen.
+ * The first line is `watching`; `resumed: false` tells the application to read everything anew. Then comes a
+ * line `changed` for each commit, with all it changed and its generation, and a `heartbeat` in quiet times. Whoever is cut off asks again with the latest generation seen.
  */
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '#schema/runtime/clock.ts';
@@ -20,7 +20,6 @@ export interface WatchOptions {
 export function startWatch(response: ServerResponse, after: number | undefined, options: WatchOptions): () => void {
   const { feed, clock } = options;
   let cancelHeartbeat = (): void => undefined;
-  let last = after ?? feed.generation;
 
   const send = (line: object): void => {
     response.write(`${JSON.stringify(line)}\n`);
@@ -29,13 +28,12 @@ export function startWatch(response: ServerResponse, after: number | undefined, 
   const beat = (): void => {
     cancelHeartbeat();
     cancelHeartbeat = clock.after(options.heartbeatMs, () => {
-      send({ kind: 'heartbeat', generation: last });
+      send({ kind: 'heartbeat', generation: feed.generation });
       beat();
     });
   };
-  const sendChange = ({ generation, change }: FeedEntry): void => {
-    last = generation;
-    send({ generation, ...change });
+  const sendChange = ({ generation, changes }: FeedEntry): void => {
+    send({ kind: 'changed', generation, changes });
     beat();
   };
 
@@ -49,8 +47,8 @@ export function startWatch(response: ServerResponse, after: number | undefined, 
     cancelHeartbeat();
     subscription.end();
   });
-  if (subscription.missed === undefined) last = feed.generation;
-  send({ kind: 'watching', generation: last, resumed: subscription.missed !== undefined });
+  const resumed = subscription.missed !== undefined;
+  send({ kind: 'watching', generation: resumed ? after : feed.generation, resumed });
   for (const entry of subscription.missed ?? []) sendChange(entry);
   beat();
   return () => {

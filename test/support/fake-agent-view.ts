@@ -90,6 +90,7 @@ export class FakeAgentView implements AgentView {
   #identity: IdentityView | undefined;
   #trust: TrustView | undefined;
   #generation = 0;
+  #batch: AgentChange[] | undefined;
 
   identity(): IdentityView | undefined {
     return this.#identity;
@@ -190,8 +191,27 @@ export class FakeAgentView implements AgentView {
     this.#tell({ kind: 'keyring', keySet, revision: keyring.revision, active: keyring.active });
   }
 
+  /** Several changes in one commit, as an update with several keyrings brings them. */
+  together(change: () => void): void {
+    this.#batch = [];
+    change();
+    const changes = this.#batch;
+    this.#batch = undefined;
+    this.#commit(changes);
+  }
+
+  /** A commit that changes nothing that applications see, such as a report. */
+  commitUnseen(): void {
+    this.#commit([]);
+  }
+
   #tell(change: AgentChange): void {
+    if (this.#batch === undefined) this.#commit([change]);
+    else this.#batch.push(change);
+  }
+
+  #commit(changes: readonly AgentChange[]): void {
     this.#generation += 1;
-    for (const listener of this.#listeners) listener(change, this.#generation);
+    for (const change of changes) for (const listener of this.#listeners) listener(change, this.#generation);
   }
 }

@@ -160,6 +160,21 @@ describe('when something changes', () => {
     expect(matched).toBeGreaterThan(0);
   });
 
+  test('then commits that change nothing here cause no export, and nobody waits for one', async () => {
+    enrolWithKeys();
+    const exporter = await start();
+    const before = readlinkSync(join(directory, 'current'));
+    view.commitUnseen();
+    await exporter.settled();
+    expect(readlinkSync(join(directory, 'current'))).toBe(before);
+    view.together(() => {
+      view.activate('wallet-kek', 5);
+      view.setTrust(2, { identity: [credential.root] });
+    });
+    await exporter.settled();
+    expect(readlinkSync(join(directory, 'current'))).toMatch(new RegExp(`^generation-${view.generation()}-`));
+  });
+
   test('when a key is destroyed, then its bytes are overwritten before the file goes', async () => {
     const five = enrolWithKeys();
     const exporter = await start();

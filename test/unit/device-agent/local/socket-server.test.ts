@@ -281,9 +281,17 @@ describe('GET /watch', () => {
     view.activate('wallet-kek', 1);
     view.setTrust(3, { identity: [credential.root] });
     view.setIdentity(credential.identity);
-    expect(await next()).toEqual({ generation: 2, kind: 'keyring', keySet: 'wallet-kek', revision: 2, active: 1 });
-    expect(await next()).toEqual({ generation: 3, kind: 'trust', version: 3 });
-    expect(await next()).toEqual({ generation: 4, kind: 'identity', serial: credential.identity.serial });
+    expect(await next()).toEqual({
+      kind: 'changed',
+      generation: 2,
+      changes: [{ kind: 'keyring', keySet: 'wallet-kek', revision: 2, active: 1 }],
+    });
+    expect(await next()).toEqual({ kind: 'changed', generation: 3, changes: [{ kind: 'trust', version: 3 }] });
+    expect(await next()).toEqual({
+      kind: 'changed',
+      generation: 4,
+      changes: [{ kind: 'identity', serial: credential.identity.serial }],
+    });
   });
 
   test('when a watch was cut and asks with the latest generation it saw, then it gets what it missed', async () => {
@@ -296,9 +304,9 @@ describe('GET /watch', () => {
     view.store('wallet-kek', 2);
     const { next } = await watch('?after=1');
     expect(await next()).toEqual({ kind: 'watching', generation: 1, resumed: true });
-    expect(await next()).toMatchObject({ generation: 2, kind: 'keyring', revision: 2 });
+    expect(await next()).toMatchObject({ generation: 2, changes: [{ kind: 'keyring', revision: 2 }] });
     view.activate('wallet-kek', 2);
-    expect(await next()).toMatchObject({ generation: 3, active: 2 });
+    expect(await next()).toMatchObject({ generation: 3, changes: [{ active: 2 }] });
   });
 
   test('when it asks with a generation that is not known, then it is told to read anew', async () => {
@@ -358,7 +366,11 @@ describe('GET /watch', () => {
     lazy.resume();
     await cut;
     view.setTrust(20_001, {});
-    expect(await next()).toEqual({ generation: 20_001, kind: 'trust', version: 20_001 });
+    expect(await next()).toEqual({
+      kind: 'changed',
+      generation: 20_001,
+      changes: [{ kind: 'trust', version: 20_001 }],
+    });
   });
 });
 
