@@ -1,0 +1,119 @@
+/** The audit chain and its checkpoints. */
+import { randomUUIDv7 } from 'node:crypto';
+import { asc, desc, gt, sql } from 'drizzle-orm';
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
+import { z } from 'zod';
+import { AuditRecord } from '#schema/audit.ts';
+import { CroupierError } from '#schema/errors.ts';
+import type { Realm } from '#schema/ids.ts';
+import { parseJson } from '#schema/parse.ts';
+import { canonicalJson } from '#schema/runtime/canonical-json.ts';
+import { auditCheckpoints, auditRecords } from '#schema/tables.ts';
+import { CHAIN_START, nextRecord, type ChainHead } from '#gateway/audit/chain.ts';
+import type { AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
+import { auditFault } from './faults.ts';
+import { blob, reader } from './rows.ts';
+import type { Journal, StoreContext } from './transaction.ts';
+
+function headQuery(db: BetterSQLite3Database): () => ChainHead {
+  const query = db
+    .select({ seq: auditRecords.seq, hash: auditRecords.hash })
+    .from(auditRecords)
+    .orderBy(desc(auditRecords.seq))
+    .limit(1)
+    .prepare();
+  return () => query.get() ?? CHAIN_START;
+}
+
+/** Appends to the chain inside the transaction that is open. The head is always read from the table. */
+export function auditJournal(db: BetterSQLite3Database, realm: Realm): Journal {
+  const readHead = headQuery(db);
+  const insert = db
+    .insert(auditRecords)
+    .values({ seq: sql.placeholder('seq'), hash: sql.placeholder('hash'), record: sql.placeholder('record') })
+    .prepare();
+  return (events, at) => {
+    if (events.length === 0) return;
+    try {
+      let head = readHead();
+      for (const event of events) {
+        const record = nextRecord(head, event, at, randomUUIDv7(), realm);
+        insert.run({ seq: record.seq, hash: record.hash, record: canonicalJson(record) });
+        head = record;
+      }
+    } catch (error) {
+      throw auditFault(error);
+    }
+  };
+}
+
+/** A stored record; it must be its own canonical form, so that no member hides from the hash. */
+function recordOf(row: { readonly seq: number; readonly hash: string; readonly record: string }): AuditRecord {
+  const record = parseJson(AuditRecord, row.record, 'audit.broken', `Audit record ${row.seq}`);
+  if (record.seq !== row.seq || record.hash !== row.hash || canonicalJson(record) !== row.record) {
+    throw new CroupierError('audit.broken', `Audit record ${row.seq}: the row is not the record that was written`, {
+      detail: { seq: row.seq },
+    });
+  }
+  return record;
+}
+
+const checkpointOf: (row: unknown) => StoredCheckpoint = reader(
+  z.object({ seq: z.int(), cms: z.instanceof(Uint8Array), sha256: z.string() }),
+  'audit_checkpoints',
+);
+
+export function auditStore({ db, transactions }: StoreContext): AuditStore {
+  const readHead = headQuery(db);
+  return {
+    async appendAudit(events, at) {
+      transactions.write((journal) => journal(events, at));
+    },
+
+    async auditHead() {
+      return transactions.read(readHead);
+    },
+
+    async auditRecords(after, limit) {
+      return transactions.read(() =>
+        db
+          .select()
+          .from(auditRecords)
+          .where(gt(auditRecords.seq, after))
+          .orderBy(asc(auditRecords.seq))
+          .limit(limit)
+          .all()
+          .map(recordOf),
+      );
+    },
+
+    async latestCheckpoint() {
+      return transactions.read(() => {
+        const row = db.select().from(auditCheckpoints).orderBy(desc(auditCheckpoints.seq)).limit(1).get();
+        return row === undefined ? undefined : checkpointOf(row);
+      });
+    },
+
+    async addCheckpoint(checkpoint, at) {
+      const { seq, cms, sha256 } = checkpoint;
+      transactions.write(() => {
+        db.insert(auditCheckpoints)
+          .values({ seq, cms: blob(cms), sha256, createdAt: at.getTime() })
+          .run();
+      });
+    },
+
+    async checkpoints(after, limit) {
+      return transactions.read(() =>
+        db
+          .select()
+          .from(auditCheckpoints)
+          .where(gt(auditCheckpoints.seq, after))
+          .orderBy(asc(auditCheckpoints.seq))
+          .limit(limit)
+          .all()
+          .map(checkpointOf),
+      );
+    },
+  };
+}

@@ -1,0 +1,94 @@
+/** Changes of a device's state, and what goes with them wherever they are decided. */
+import { and, eq, inArray, isNull, ne, notInArray, sql } from 'drizzle-orm';
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
+import type { DeviceId } from '#schema/ids.ts';
+import { certificates, deviceKeyVersions, devices, deviceSync, rollouts, rolloutTargets } from '#schema/tables.ts';
+import type { DeviceRecord, DeviceState, TargetState } from '#gateway/ports/store/records.ts';
+
+/** Target states that a quarantined or revoked device keeps: nothing more is expected of them. */
+const CLOSED: readonly TargetState[] = ['old-destroyed', 'superseded', 'exempt'];
+
+const contained = (state: DeviceState): boolean => state.kind === 'quarantined' || state.kind === 'revoked';
+
+/**
+ * Stores the new state. Containment (quarantine, revocation) clears the due mark and takes the device out of open
+ * rollouts; release puts it back and makes it due.
+ */
+export function changeDeviceState(db: BetterSQLite3Database, device: DeviceRecord, state: DeviceState, at: Date): void {
+  const code = state.kind === 'quarantined' ? state.code : null;
+  db.update(devices)
+    .set({ state: state.kind, stateCode: code, stateSince: at.getTime() })
+    .where(eq(devices.id, device.id))
+    .run();
+  if (contained(state)) {
+    db.update(deviceSync).set({ dueAt: null }).where(eq(deviceSync.device, device.id)).run();
+    moveOpenTargets(db, device.id, 'quarantined', code, at);
+  } else if (contained(device.state)) {
+    db.update(deviceSync).set({ dueAt: at.getTime() }).where(eq(deviceSync.device, device.id)).run();
+    moveOpenTargets(db, device.id, 'pending', null, at);
+  }
+}
+
+function moveOpenTargets(
+  db: BetterSQLite3Database,
+  device: DeviceId,
+  state: TargetState,
+  code: string | null,
+  at: Date,
+): void {
+  const open = db.select({ id: rollouts.id }).from(rollouts).where(isNull(rollouts.finishedAt));
+  const from =
+    state === 'pending' ? eq(rolloutTargets.state, 'quarantined') : notInArray(rolloutTargets.state, [...CLOSED]);
+  db.update(rolloutTargets)
+    .set({ state, code, deferredUntil: null, changedAt: at.getTime() })
+    .where(and(inArray(rolloutTargets.rollout, open), eq(rolloutTargets.device, device), from))
+    .run();
+}
+
+/**
+ * Starts the history of reports anew. What the device proved before counts as offered until it proves it again, so that
+ * a restored or wiped device is not taken for a fork, and a version it may still hold is not taken for gone.
+ */
+export function resetHistory(db: BetterSQLite3Database, device: DeviceId, at: Date): void {
+  db.update(deviceSync)
+    .set({
+      lastSeq: 0,
+      counter: 0,
+      digest: null,
+      nonce: null,
+      nonceAnswered: false,
+      clockTrusted: false,
+      boots: '[]',
+      trustVersion: 0,
+      attempts: 0,
+    })
+    .where(eq(deviceSync.device, device))
+    .run();
+  const ofDevice = eq(deviceKeyVersions.device, device);
+  db.delete(deviceKeyVersions)
+    .where(and(ofDevice, eq(deviceKeyVersions.state, 'destroyed')))
+    .run();
+  db.update(deviceKeyVersions)
+    .set({ state: 'offered', changedAt: at.getTime() })
+    .where(and(ofDevice, ne(deviceKeyVersions.state, 'offered')))
+    .run();
+}
+
+/** Revokes every certificate of a device that is out, or may come out of a signature that is under way. */
+export function revokeCertificates(db: BetterSQLite3Database, device: DeviceId, reason: string, at: Date): void {
+  db.update(certificates)
+    .set({ state: 'revoked', revokedAt: at.getTime(), revocationReason: reason })
+    .where(and(eq(certificates.device, device), inArray(certificates.state, ['intended', 'issued'])))
+    .run();
+}
+
+/** The device must exist; the error of foreign keys names nothing. */
+export function deviceExists(db: BetterSQLite3Database, device: DeviceId): boolean {
+  return (
+    db
+      .select({ one: sql`1` })
+      .from(devices)
+      .where(eq(devices.id, device))
+      .get() !== undefined
+  );
+}

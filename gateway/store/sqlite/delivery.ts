@@ -1,0 +1,171 @@
+/** Reports in, updates out: the hot paths. Every statement is prepared, and rows that would not change are not written. */
+import { eq } from 'drizzle-orm';
+import { CroupierError } from '#schema/errors.ts';
+import { deviceSync } from '#schema/tables.ts';
+import type {
+  DeliveryState,
+  DeliveryStore,
+  DispatchOutcome,
+  RecordedUpdate,
+  ReportOutcome,
+  TargetMove,
+  VerifiedReport,
+  VersionProof,
+} from '#gateway/ports/store/delivery.ts';
+import { changeDeviceState } from './containment.ts';
+import { deliveryQueries } from './delivery-state.ts';
+import { deliveryStatements, NO_NONCE } from './delivery-statements.ts';
+import { dueRaiser } from './due.ts';
+import { ms } from './rows.ts';
+import type { StoreContext } from './transaction.ts';
+
+type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
+
+export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore {
+  const queries = deliveryQueries(db);
+  const statements = deliveryStatements(db);
+  const raise = dueRaiser(db);
+
+  const move = (state: DeliveryState, moved: TargetMove, at: Date): void => {
+    const device = state.device.id;
+    const loaded = state.rollouts.find(({ rollout }) => rollout.id === moved.rollout);
+    const before = loaded === undefined ? queries.target(moved.rollout, device) : loaded.target;
+    const sameState = before?.state === moved.state;
+    const sameDeferral = before?.deferredUntil?.getTime() === moved.deferredUntil?.getTime();
+    if (sameState && sameDeferral && before.wave === moved.wave && before.code === moved.code) return;
+    statements.target.run({
+      rollout: moved.rollout,
+      device,
+      wave: moved.wave,
+      state: moved.state,
+      code: moved.code ?? null,
+      deferredUntil: ms(moved.deferredUntil),
+      offeredAt: ms(before?.offeredAt ?? (moved.state === 'offered' ? at : undefined)),
+      changedAt: ms(sameState ? before.changedAt : at),
+    });
+  };
+
+  const prove = (state: DeliveryState, proof: VersionProof, at: Date): void => {
+    const before = state.versions.find(({ keySet, version }) => keySet === proof.keySet && version === proof.version);
+    const kcv = proof.kcv ?? before?.kcv;
+    const sameState = before?.state === proof.state;
+    if (sameState && before.kcv === kcv) return;
+    const { keySet, version } = proof;
+    const changedAt = sameState ? before.changedAt : at;
+    statements.proof.run({
+      device: state.device.id,
+      keySet,
+      version,
+      state: proof.state,
+      kcv: kcv ?? null,
+      at: changedAt.getTime(),
+    });
+  };
+
+  const accept = (
+    state: DeliveryState,
+    { report, digest, address, receivedAt }: VerifiedReport,
+    outcome: Accepted,
+  ): void => {
+    statements.acceptReport.run({
+      device: state.device.id,
+      counter: report.counter,
+      digest,
+      boots: JSON.stringify(outcome.boots),
+      nonce: report.nonce,
+      clockTrusted: report.clock.trusted ? 1 : 0,
+      trustVersion: report.trustVersion,
+      lastSeq: report.lastSeq,
+      agentVersion: report.agent.version,
+      address: address ?? null,
+      at: receivedAt.getTime(),
+      dueAt: ms(outcome.dueAt),
+      attempts: outcome.attempts,
+    });
+    for (const proof of outcome.proofs) prove(state, proof, receivedAt);
+    for (const moved of outcome.targets) move(state, moved, receivedAt);
+  };
+
+  const dispatch = (state: DeliveryState, outcome: DispatchOutcome, now: Date): void => {
+    const device = state.device.id;
+    const next = { device, dueAt: ms(outcome.dueAt), attempts: outcome.attempts };
+    if (outcome.kind === 'send')
+      statements.send.run({ ...next, seq: outcome.update.seq, nonce: outcome.update.nonce ?? NO_NONCE });
+    else statements.settle.run(next);
+    for (const moved of outcome.targets) move(state, moved, now);
+  };
+
+  const recordUpdate = ({ device, seq, sha256, issuedAt, offered }: RecordedUpdate): void => {
+    const at = issuedAt.getTime();
+    const added = statements.update.run({ device, seq, sha256, issuedAt: at });
+    if (added.changes === 0 && statements.updateDigest.get({ device, seq })?.sha256 !== sha256) {
+      throw new CroupierError('message.conflict', `Another update ${seq} is recorded for device ${device}`, {
+        detail: { device, seq },
+      });
+    }
+    for (const { keySet, version, kcv } of offered) statements.offer.run({ device, keySet, version, kcv, at });
+  };
+
+  return {
+    async recordReports(reports, decide) {
+      return transactions.write((journal) => {
+        const standing = queries.standing();
+        return reports.map((verified) => {
+          const state = queries.state(verified.report.device, standing);
+          if (state === undefined) return undefined;
+          const outcome = decide(state, verified);
+          if (outcome.kind === 'ignored') return outcome;
+          if (outcome.kind === 'accepted') accept(state, verified, outcome);
+          if (outcome.kind === 'quarantine') {
+            changeDeviceState(db, state.device, { kind: 'quarantined', code: outcome.code }, verified.receivedAt);
+          }
+          journal(outcome.audit, verified.receivedAt);
+          return outcome;
+        });
+      });
+    },
+
+    async takeDue(limit, now, decide) {
+      return transactions.write(() =>
+        Array.from(queries.due(limit, now, queries.standing()), (state) => {
+          const outcome = decide(state);
+          dispatch(state, outcome, now);
+          return outcome;
+        }),
+      );
+    },
+
+    async recordUpdates(updates) {
+      transactions.write(() => {
+        for (const update of updates) recordUpdate(update);
+      });
+    },
+
+    async setPresence(changes) {
+      transactions.write(() => {
+        for (const { device, connected, address, at } of changes) {
+          statements.presence.run({ device, connected: connected ? 1 : 0, address: address ?? null, at: at.getTime() });
+        }
+      });
+    },
+
+    async clearPresence() {
+      transactions.write(() => {
+        db.update(deviceSync).set({ connected: false }).where(eq(deviceSync.connected, true)).run();
+      });
+    },
+
+    async nextDue() {
+      return transactions.read(() => {
+        const due = statements.nextDue.get()?.dueAt ?? undefined;
+        return due === undefined ? undefined : new Date(due);
+      });
+    },
+
+    async markDue(marked, at) {
+      transactions.write(() => {
+        for (const device of marked) raise(device, at);
+      });
+    },
+  };
+}
