@@ -4,7 +4,7 @@
  */
 import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import type { AuditActor, AuditEvent } from '#schema/audit.ts';
-import { EnrolmentId, type DeviceId, type Sha256 } from '#schema/ids.ts';
+import { EnrolmentId, type DeviceClass, type DeviceId, type Sha256 } from '#schema/ids.ts';
 import type { ClassPolicy, Policy } from '#schema/policy.ts';
 import type { EnrolmentOutcome, EnrolmentState } from '#gateway/ports/store/enrolment.ts';
 import type { CertificateIntent, CertificateRecord, DeviceRecord, TicketRecord } from '#gateway/ports/store/records.ts';
@@ -19,6 +19,8 @@ export type Credential =
 export interface EnrolmentFacts {
   readonly operation: 'simpleenroll' | 'simplereenroll';
   readonly credential: Credential;
+  /** The EST label of the request: it must be the class of the device. */
+  readonly label: DeviceClass | undefined;
   /** Device that the request names: the user name, or the common name of the CSR. */
   readonly claimed: DeviceId | undefined;
   /** Common name of the CSR, if it has one. */
@@ -66,8 +68,10 @@ interface Grant {
 }
 
 function repeatable(facts: EnrolmentFacts, state: EnrolmentState): CertificateRecord | undefined {
-  const { repeated } = state;
+  const { repeated, presented } = state;
   if (repeated === undefined || (repeated.state !== 'issued' && repeated.state !== 'intended')) return undefined;
+  // Who renews with the very certificate that the same request got has not lost the answer, and wants a later one.
+  if (repeated.serial === presented?.serial || facts.now > repeated.notAfter) return undefined;
   return facts.now.getTime() - repeated.createdAt.getTime() <= facts.policy.enrolment.repeatWindow ? repeated : undefined;
 }
 
@@ -79,7 +83,7 @@ function invalidCode(facts: EnrolmentFacts, device: DeviceId | undefined, code: 
 function byTicket(facts: EnrolmentFacts, state: EnrolmentState, code: string): Grant | Refusal {
   const { device } = state;
   const matching: TicketRecord | undefined = state.tickets.find((ticket) => codeMatches(code, ticket));
-  if (device === undefined || matching === undefined) return invalidCode(facts, device?.id);
+  if (device === undefined || device.id !== facts.claimed || matching === undefined) return invalidCode(facts, device?.id);
   if (matching.consumedAt !== undefined) {
     const repeat = matching.consumedCsr === facts.csrSha256 ? repeatable(facts, state) : undefined;
     return repeat === undefined ? invalidCode(facts, device.id) : { device, ticket: undefined, request: undefined, repeat };
@@ -107,15 +111,18 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
       return { kind: 'wait', retryAfter };
     case 'approved':
     case 'issued': {
-      if (device === undefined) return refuse(facts, request.device, 'device.not-found');
+      // What was approved is one device: no other may take its place by the name in the request.
+      if (device === undefined || device.id !== request.device) return refuse(facts, request.device, 'device.not-found');
       const repeat = request.state === 'issued' ? repeatable(facts, state) : undefined;
       if (request.state === 'issued' && repeat === undefined) return refuse(facts, device.id, 'enrolment.code-invalid');
       return { device, ticket: undefined, request: request.id, repeat };
     }
     case undefined:
   }
-  // A device with an open ticket has only forgotten to say so: clients that wait for the challenge get it.
-  if (state.tickets.some((ticket) => ticket.consumedAt === undefined && facts.now <= ticket.expiresAt)) {
+  // A device with a ticket for this has only forgotten to say so: clients that wait for the challenge get it.
+  const mayShowTicket = ({ consumedAt, consumedCsr, expiresAt }: TicketRecord): boolean =>
+    consumedAt === undefined ? facts.now <= expiresAt : consumedCsr === facts.csrSha256 && repeatable(facts, state) !== undefined;
+  if (state.tickets.some(mayShowTicket)) {
     return refuse(facts, device?.id, 'enrolment.unauthenticated');
   }
   if (state.pendingRequests >= facts.policy.enrolment.maxParked) {
@@ -144,7 +151,11 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
 function issue(facts: EnrolmentFacts, state: EnrolmentState, grant: Grant): EnrolmentOutcome {
   const { device } = grant;
   if (device.state.kind === 'quarantined' || device.state.kind === 'revoked') return refuse(facts, device.id, 'enrolment.quarantined');
-  if (facts.commonName !== undefined && facts.commonName !== device.id) return refuse(facts, device.id, 'csr.subject-mismatch');
+  if (facts.label !== undefined && facts.label !== device.class) {
+    return refuse(facts, device.id, 'enrolment.label-unknown', new CroupierError('enrolment.label-unknown', `the label ${facts.label} is not the class of the device`));
+  }
+  // A name that an engineer saw and gave to this device is no mismatch.
+  if (grant.request === undefined && facts.commonName !== undefined && facts.commonName !== device.id) return refuse(facts, device.id, 'csr.subject-mismatch');
   if (state.keyOwner !== undefined && state.keyOwner !== device.id) return refuse(facts, device.id, 'csr.key-already-used');
   if (grant.repeat !== undefined) return { kind: 'repeat', certificate: grant.repeat };
   const profile = facts.policy.classes[device.class];

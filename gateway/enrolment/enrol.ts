@@ -13,7 +13,7 @@ import { checkPublicKey, verifyProofOfPossession } from '#pki/csr/check.ts';
 import { parseCsr, type ParsedCsr } from '#pki/csr/parse.ts';
 import { KEY_ALGORITHMS, type Signer } from '#pki/keys/signer.ts';
 import { CroupierError, errorCode } from '#schema/errors.ts';
-import { DeviceId, Serial, Sha256, type Realm } from '#schema/ids.ts';
+import { DeviceId, Serial, Sha256, type DeviceClass, type Realm } from '#schema/ids.ts';
 import type { ClassPolicy, Policy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Random } from '#schema/runtime/random.ts';
@@ -41,6 +41,8 @@ export interface EnrolmentPorts {
 
 export interface EnrolmentInput {
   readonly operation: 'simpleenroll' | 'simplereenroll';
+  /** The EST label, a class of the policy: the device must be of this class. */
+  readonly label: DeviceClass | undefined;
   /** PKCS#10, DER. */
   readonly csr: Uint8Array;
   readonly credential:
@@ -56,8 +58,8 @@ export interface EnrolmentInput {
 export type EnrolmentAnswer =
   /** DER of the one certificate issued. */
   | { readonly kind: 'issued'; readonly certificate: Uint8Array; readonly device: DeviceId }
-  /** Seconds until the client may ask again. */
-  | { readonly kind: 'pending'; readonly retryAfter: number };
+  /** Seconds until the client may ask again; `parked`: with this very request the wait began. */
+  | { readonly kind: 'pending'; readonly retryAfter: number; readonly parked: boolean };
 
 /** Backdating for devices whose clock is late. */
 const BACKDATE_SECONDS = 300;
@@ -98,7 +100,13 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
   /** Signs a recorded intent, checks the outcome, records and returns it. */
   const release = async (serial: Serial, tbs: Uint8Array, prepared: Prepared): Promise<Uint8Array> => {
     const { request, token } = prepared;
-    const der = await signTbs(token, ports.authority().signer);
+    let der: Uint8Array;
+    try {
+      der = await signTbs(token, ports.authority().signer);
+    } catch (error) {
+      metrics.enrolments('failed');
+      throw error;
+    }
     try {
       checkIssued(der, { tbs, issuer: request.issuer, spki: request.spki });
     } catch (error) {
@@ -126,11 +134,39 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     return { request, token: lintTbs(record.tbs, request) };
   };
 
+  /** What the request must show before anybody is asked about it; its refusals are on record, too. */
+  const checkRequest = async (input: EnrolmentInput): Promise<ParsedCsr> => {
+    try {
+      const csr = parseCsr(input.csr);
+      verifyProofOfPossession(csr);
+      checkPublicKey(csr.spki, KEY_ALGORITHMS);
+      checkChannelBinding(csr, input.channelBindings);
+      return csr;
+    } catch (error) {
+      if (!(error instanceof CroupierError)) throw error;
+      const { operation, source, credential } = input;
+      log.warn({ code: error.code, source }, `enrolment refused: ${error.message}`);
+      metrics.enrolments('refuse');
+      await store.appendAudit(
+        [
+          {
+            action: `enrolment.${operation}`,
+            outcome: 'denied',
+            code: error.code,
+            actor: { type: 'anonymous', id: source ?? 'unknown' },
+            ...(source === undefined ? {} : { source }),
+            object: { type: 'csr', id: createHash('sha256').update(input.csr).digest('hex') },
+            details: { credential: credential.kind },
+          },
+        ],
+        clock.now(),
+      );
+      throw error;
+    }
+  };
+
   return async (input) => {
-    const csr = parseCsr(input.csr);
-    verifyProofOfPossession(csr);
-    checkPublicKey(csr.spki, KEY_ALGORITHMS);
-    checkChannelBinding(csr, input.channelBindings);
+    const csr = await checkRequest(input);
     const now = clock.now();
     const csrSha256 = Sha256.parse(createHash('sha256').update(csr.der).digest('hex'));
     const spkiSha256 = Sha256.parse(createHash('sha256').update(csr.spki).digest('hex'));
@@ -153,17 +189,21 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     };
 
     let device: DeviceRecord | undefined;
+    let firstUse: Serial | undefined;
     const outcome = await store.decideEnrolment(
       { device: given.kind === 'certificate' ? undefined : claimed, csrSha256, spkiSha256, presented: credential.kind === 'certificate' ? credential.fingerprint : undefined },
       (state) => {
         device = state.device;
+        firstUse = state.presented !== undefined && state.presented.serial === device?.nextSerial ? state.presented.serial : undefined;
         return decideEnrolment(
-          { operation: input.operation, credential, claimed, commonName, csr: csr.der, csrSha256, requestId: random.uuid(), source: input.source, now, policy: ports.policy(), prepare },
+          { operation: input.operation, credential, label: input.label, claimed, commonName, csr: csr.der, csrSha256, requestId: random.uuid(), source: input.source, now, policy: ports.policy(), prepare },
           state,
         );
       },
     );
     metrics.enrolments(outcome.kind);
+    // The certificate to come takes the slot of the next identity; the one in use must not fall out of both.
+    if (firstUse !== undefined && (outcome.kind === 'issue' || outcome.kind === 'repeat')) await store.promoteCertificate(firstUse, now);
     switch (outcome.kind) {
       case 'issue': {
         if (prepared === undefined) throw new CroupierError('internal.unexpected', 'an intent was recorded that was not prepared');
@@ -178,9 +218,9 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
       }
       case 'park':
         log.info({ request: outcome.request.id, device: outcome.request.device, source: input.source }, 'enrolment parked: it waits for a device engineer');
-        return { kind: 'pending', retryAfter: outcome.retryAfter };
+        return { kind: 'pending', retryAfter: outcome.retryAfter, parked: true };
       case 'wait':
-        return { kind: 'pending', retryAfter: outcome.retryAfter };
+        return { kind: 'pending', retryAfter: outcome.retryAfter, parked: false };
       case 'refuse':
         log.warn({ code: outcome.error.code, device: claimed, source: input.source }, `enrolment refused: ${outcome.error.message}`);
         throw outcome.error;

@@ -44,6 +44,7 @@ export function validityWithin(
 ): { readonly notBefore: Date; readonly notAfter: Date } {
   const start = Math.floor(wanted.now.getTime() / 1000) * 1000;
   const notBefore = Math.max(start - (wanted.backdateSeconds ?? 0) * 1000, issuer.notBefore.getTime());
-  const notAfter = Math.min(notBefore + wanted.days * DAY, issuer.notAfter.getTime());
+  const seconds = Math.round((wanted.days * DAY) / 1000);
+  const notAfter = Math.min(notBefore + seconds * 1000, issuer.notAfter.getTime());
   return { notBefore: new Date(notBefore), notAfter: new Date(notAfter) };
 }
