@@ -106,7 +106,13 @@ export const CommandAnswer = z.discriminatedUnion('state', [
   z.object({ state: z.literal('done'), result: z.json() }),
   z.object({
     state: z.literal('approval-required'),
-    approval: z.object({ id: ApprovalId, action: z.string(), summary: z.string(), sha256: Sha256, expiresAt: z.string() }),
+    approval: z.object({
+      id: ApprovalId,
+      action: z.string(),
+      summary: z.string(),
+      sha256: Sha256,
+      expiresAt: z.string(),
+    }),
   }),
 ]);
 export type CommandAnswer = z.infer<typeof CommandAnswer>;

@@ -1,0 +1,500 @@
+/**
+ * The routes of the operator API as data. The server registers from this table, the client asks by it, and the OpenAPI
+ * document is made of it, so that none can say something else than the others.
+ */
+import { z } from 'zod';
+import { ApprovalId, DeviceId, EnrolmentId, KeySetName, RolloutId, Sha256, TrustVersion } from '../ids.ts';
+import type { Action } from '../operators.ts';
+import {
+  CommandAnswer,
+  DeviceImport,
+  DeviceQuarantine,
+  DeviceTicket,
+  EnrolmentApprove,
+  EnrolmentRefuse,
+  KeysetRotate,
+  OperatorAdd,
+  PolicyApply,
+  TrustPublish,
+} from './commands.ts';
+import {
+  ApprovalAnswer,
+  ApprovalList,
+  ApprovalQuery,
+  ApprovalView,
+  AuditExportQuery,
+  AuditHeadView,
+  AuditPage,
+  AuditQuery,
+  DeviceDetailView,
+  DevicePage,
+  DeviceQuery,
+  EnrolmentList,
+  EnrolmentQuery,
+  KeySetDetailView,
+  KeySetList,
+  OperatorList,
+  PolicyAnswer,
+  PolicyPlanView,
+  RolloutList,
+  RolloutQuery,
+  RolloutView,
+  SelfView,
+  StatusView,
+  TargetPage,
+  TargetQuery,
+  TicketInfo,
+  TrustBundleView,
+  TrustList,
+  TrustQuery,
+} from './views.ts';
+
+/**
+ * How a route answers. `json`: one document. `command`: CommandAnswer, 200 done or 202 approval-required.
+ * `events`: Server-Sent Events. `lines`: JSON lines. `text`: plain text.
+ */
+export type AnswerKind = 'json' | 'command' | 'events' | 'lines' | 'text';
+
+export interface RouteDefinition {
+  readonly method: 'GET' | 'POST';
+  /** Parameters start with a colon. */
+  readonly path: string;
+  /** What the role of the operator must allow. */
+  readonly action: Action;
+  readonly answers: AnswerKind;
+  readonly summary: string;
+  readonly tag: string;
+  readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodObject;
+  /** Of the whole answer; absent where the answer is a stream or text. */
+  readonly response?: z.ZodType;
+}
+
+const deviceId = z.object({ id: DeviceId });
+const enrolmentId = z.object({ id: EnrolmentId });
+const keySetName = z.object({ name: KeySetName });
+const rolloutId = z.object({ id: RolloutId });
+const approvalId = z.object({ id: ApprovalId });
+const trustVersion = z.object({ version: z.coerce.number().pipe(TrustVersion) });
+const reason = DeviceQuarantine.pick({ reason: true });
+
+/** Answer of `POST /v1/tickets`: what goes into the ticket files besides the codes, which never travel. */
+export const TicketAnswer = z.object({ answer: CommandAnswer, info: TicketInfo });
+export type TicketAnswer = z.infer<typeof TicketAnswer>;
+
+export const ROUTES = {
+  'status.show': {
+    method: 'GET',
+    path: '/v1/status',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'gateway',
+    summary: 'State of the gateway',
+    response: StatusView,
+  },
+  'self.show': {
+    method: 'GET',
+    path: '/v1/self',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'gateway',
+    summary: 'The operator of this token and what the role may do',
+    response: SelfView,
+  },
+  'events.watch': {
+    method: 'GET',
+    path: '/v1/events',
+    action: 'fleet.view',
+    answers: 'events',
+    tag: 'gateway',
+    summary: 'What happens in the gateway (GatewayEvent)',
+  },
+  'metrics.show': {
+    method: 'GET',
+    path: '/v1/metrics',
+    action: 'fleet.view',
+    answers: 'text',
+    tag: 'gateway',
+    summary: 'Metrics, Prometheus text format',
+  },
+
+  'device.list': {
+    method: 'GET',
+    path: '/v1/devices',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'devices',
+    summary: 'Devices, by id',
+    query: DeviceQuery,
+    response: DevicePage,
+  },
+  'device.show': {
+    method: 'GET',
+    path: '/v1/devices/:id',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'devices',
+    summary: 'One device with certificates, keys and targets',
+    params: deviceId,
+    response: DeviceDetailView,
+  },
+  'device.import': {
+    method: 'POST',
+    path: '/v1/devices/import',
+    action: 'device.import',
+    answers: 'command',
+    tag: 'devices',
+    summary: 'Add devices to the inventory, all or none',
+    body: DeviceImport,
+    response: CommandAnswer,
+  },
+  'device.ticket': {
+    method: 'POST',
+    path: '/v1/tickets',
+    action: 'device.ticket',
+    answers: 'command',
+    tag: 'devices',
+    summary: 'Record tickets; the one-time codes stay with the client',
+    body: DeviceTicket,
+    response: TicketAnswer,
+  },
+  'device.quarantine': {
+    method: 'POST',
+    path: '/v1/devices/:id/quarantine',
+    action: 'device.quarantine',
+    answers: 'command',
+    tag: 'devices',
+    summary: 'Cut a device off',
+    params: deviceId,
+    body: reason,
+    response: CommandAnswer,
+  },
+  'device.revoke': {
+    method: 'POST',
+    path: '/v1/devices/:id/revoke',
+    action: 'device.revoke',
+    answers: 'command',
+    tag: 'devices',
+    summary: 'Revoke a device and its certificates',
+    params: deviceId,
+    body: reason,
+    response: CommandAnswer,
+  },
+  'device.release': {
+    method: 'POST',
+    path: '/v1/devices/:id/release',
+    action: 'device.release',
+    answers: 'command',
+    tag: 'devices',
+    summary: 'Serve a quarantined or revoked device again',
+    params: deviceId,
+    body: reason,
+    response: CommandAnswer,
+  },
+
+  'enrolment.list': {
+    method: 'GET',
+    path: '/v1/enrolments',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'enrolments',
+    summary: 'Requests that wait or waited for an engineer',
+    query: EnrolmentQuery,
+    response: EnrolmentList,
+  },
+  'enrolment.approve': {
+    method: 'POST',
+    path: '/v1/enrolments/:id/approve',
+    action: 'enrolment.approve',
+    answers: 'command',
+    tag: 'enrolments',
+    summary: 'Let a parked request have its certificate',
+    params: enrolmentId,
+    body: EnrolmentApprove.omit({ enrolment: true }),
+    response: CommandAnswer,
+  },
+  'enrolment.refuse': {
+    method: 'POST',
+    path: '/v1/enrolments/:id/refuse',
+    action: 'enrolment.refuse',
+    answers: 'command',
+    tag: 'enrolments',
+    summary: 'Refuse a parked request',
+    params: enrolmentId,
+    body: EnrolmentRefuse.omit({ enrolment: true }),
+    response: CommandAnswer,
+  },
+
+  'keyset.list': {
+    method: 'GET',
+    path: '/v1/keysets',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'keys',
+    summary: 'Key sets and their versions',
+    response: KeySetList,
+  },
+  'keyset.show': {
+    method: 'GET',
+    path: '/v1/keysets/:name',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'keys',
+    summary: 'One key set and how many devices hold which version',
+    params: keySetName,
+    response: KeySetDetailView,
+  },
+  'keyset.rotate': {
+    method: 'POST',
+    path: '/v1/keysets/:name/rotate',
+    action: 'keyset.rotate',
+    answers: 'command',
+    tag: 'keys',
+    summary: 'Make the next version and roll it out',
+    params: keySetName,
+    body: KeysetRotate.omit({ keySet: true }),
+    response: CommandAnswer,
+  },
+
+  'rollout.list': {
+    method: 'GET',
+    path: '/v1/rollouts',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'rollouts',
+    summary: 'Rollouts, newest first',
+    query: RolloutQuery,
+    response: RolloutList,
+  },
+  'rollout.show': {
+    method: 'GET',
+    path: '/v1/rollouts/:id',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'rollouts',
+    summary: 'One rollout and its progress',
+    params: rolloutId,
+    response: RolloutView,
+  },
+  'rollout.targets': {
+    method: 'GET',
+    path: '/v1/rollouts/:id/targets',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'rollouts',
+    summary: 'The targets of a rollout, by device',
+    params: rolloutId,
+    query: TargetQuery,
+    response: TargetPage,
+  },
+  'rollout.watch': {
+    method: 'GET',
+    path: '/v1/rollouts/:id/watch',
+    action: 'fleet.view',
+    answers: 'events',
+    tag: 'rollouts',
+    summary: 'The rollout again whenever it has changed (RolloutView)',
+    params: rolloutId,
+  },
+  'keyset.retire': {
+    method: 'POST',
+    path: '/v1/rollouts/:id/retire',
+    action: 'keyset.retire',
+    answers: 'command',
+    tag: 'rollouts',
+    summary: 'Retire the old version',
+    params: rolloutId,
+    response: CommandAnswer,
+  },
+  'keyset.destroy': {
+    method: 'POST',
+    path: '/v1/rollouts/:id/destroy',
+    action: 'keyset.destroy',
+    answers: 'command',
+    tag: 'rollouts',
+    summary: 'Destroy the retired version, here and on the devices',
+    params: rolloutId,
+    response: CommandAnswer,
+  },
+
+  'trust.list': {
+    method: 'GET',
+    path: '/v1/trust',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'trust',
+    summary: 'Trust bundles, ascending',
+    query: TrustQuery,
+    response: TrustList,
+  },
+  'trust.show': {
+    method: 'GET',
+    path: '/v1/trust/:version',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'trust',
+    summary: 'One trust bundle with its body',
+    params: trustVersion,
+    response: TrustBundleView,
+  },
+  'trust.publish': {
+    method: 'POST',
+    path: '/v1/trust',
+    action: 'trust.publish',
+    answers: 'command',
+    tag: 'trust',
+    summary: 'Publish the next trust bundle',
+    body: TrustPublish,
+    response: CommandAnswer,
+  },
+
+  'approval.list': {
+    method: 'GET',
+    path: '/v1/approvals',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'Approval requests, newest first',
+    query: ApprovalQuery,
+    response: ApprovalList,
+  },
+  'approval.show': {
+    method: 'GET',
+    path: '/v1/approvals/:id',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'One approval request with exactly what was asked',
+    params: approvalId,
+    response: ApprovalView,
+  },
+  'approval.approve': {
+    method: 'POST',
+    path: '/v1/approvals/:id/approve',
+    action: 'approval.approve',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'Approve and execute',
+    params: approvalId,
+    body: z.strictObject({ sha256: Sha256 }),
+    response: ApprovalAnswer,
+  },
+  'approval.refuse': {
+    method: 'POST',
+    path: '/v1/approvals/:id/refuse',
+    action: 'approval.refuse',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'Refuse',
+    params: approvalId,
+    response: ApprovalAnswer,
+  },
+  'operator.list': {
+    method: 'GET',
+    path: '/v1/operators',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'Operators and their roles',
+    response: OperatorList,
+  },
+  'operator.add': {
+    method: 'POST',
+    path: '/v1/operators',
+    action: 'operator.add',
+    answers: 'command',
+    tag: 'governance',
+    summary: 'Add an operator; the token stays with the client, its hash travels',
+    body: OperatorAdd,
+    response: CommandAnswer,
+  },
+  'policy.show': {
+    method: 'GET',
+    path: '/v1/policy',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'The policy in force',
+    response: PolicyAnswer,
+  },
+  'policy.plan': {
+    method: 'POST',
+    path: '/v1/policy/plan',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'governance',
+    summary: 'What applying a policy would change',
+    body: PolicyApply.pick({ document: true }),
+    response: PolicyPlanView,
+  },
+  'policy.apply': {
+    method: 'POST',
+    path: '/v1/policy',
+    action: 'policy.apply',
+    answers: 'command',
+    tag: 'governance',
+    summary: 'Apply a policy',
+    body: PolicyApply,
+    response: CommandAnswer,
+  },
+
+  'audit.records': {
+    method: 'GET',
+    path: '/v1/audit/records',
+    action: 'audit.read',
+    answers: 'json',
+    tag: 'audit',
+    summary: 'Audit records, ascending',
+    query: AuditQuery,
+    response: AuditPage,
+  },
+  'audit.head': {
+    method: 'GET',
+    path: '/v1/audit/head',
+    action: 'audit.read',
+    answers: 'json',
+    tag: 'audit',
+    summary: 'The last record and the last checkpoint',
+    response: AuditHeadView,
+  },
+  'audit.export': {
+    method: 'GET',
+    path: '/v1/audit/export',
+    action: 'audit.read',
+    answers: 'lines',
+    tag: 'audit',
+    summary: 'Records and checkpoints as JSON lines (AuditExportLine)',
+    query: AuditExportQuery,
+  },
+} as const satisfies Record<string, RouteDefinition>;
+
+export type Routes = typeof ROUTES;
+export type RouteName = keyof Routes;
+
+type SchemaOf<Name extends RouteName, Part extends 'params' | 'query' | 'body' | 'response'> = Routes[Name] extends {
+  readonly [P in Part]: infer Schema extends z.ZodType;
+}
+  ? Schema
+  : undefined;
+type Input<Schema> = Schema extends z.ZodType ? z.input<Schema> : undefined;
+type Output<Schema> = Schema extends z.ZodType ? z.output<Schema> : undefined;
+
+/** What a client passes: parts that the route does not have are left out. */
+export type RouteParams<Name extends RouteName> = Input<SchemaOf<Name, 'params'>>;
+export type RouteQuery<Name extends RouteName> = Input<SchemaOf<Name, 'query'>>;
+export type RouteBody<Name extends RouteName> = Input<SchemaOf<Name, 'body'>>;
+/** What the route answers, parsed; undefined for streams and text. */
+export type RouteAnswer<Name extends RouteName> = Output<SchemaOf<Name, 'response'>>;
+
+/** What a handler gets: every part parsed. */
+export interface RouteRequest<Name extends RouteName> {
+  readonly params: Output<SchemaOf<Name, 'params'>>;
+  readonly query: Output<SchemaOf<Name, 'query'>>;
+  readonly body: Output<SchemaOf<Name, 'body'>>;
+}
+
+/** The path with its parameters filled in, percent-encoded. */
+export function routePath(path: string, params: Readonly<Record<string, string | number>> = {}): string {
+  return path.replaceAll(/:([a-z]+)/g, (_, name: string) => encodeURIComponent(String(params[name] ?? '')));
+}

@@ -1,0 +1,8 @@
+/** Every view of the operator API: what its routes answer. */
+export * from './views/common.ts';
+export * from './views/devices.ts';
+export * from './views/gateway.ts';
+export * from './views/governance.ts';
+export * from './views/keys.ts';
+export * from './views/rollouts.ts';
+export * from './problem.ts';
