@@ -24,7 +24,6 @@ import {
 } from '#pki/der/writer.ts';
 import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
-import { readSequence } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { KEY_AGREEMENT, KEY_WRAP_IV, deriveKek, sharedInfo } from './key-agreement.ts';
 import { issuerAndSerialNumber } from './sid.ts';
@@ -47,13 +46,9 @@ const RSAES_OAEP = sequence(
 function agreementRecipient(curve: Curve, publicKey: KeyObject, rid: Uint8Array): Recipient {
   return {
     recipientInfo(contentEncryptionKey) {
-      const ephemeral = generateKeyPairSync('ec', {
-        namedCurve: curve,
-        publicKeyEncoding: { type: 'spki', format: 'der' },
-      });
-      const { privateKey } = ephemeral;
-      const point = pointOf(ephemeral.publicKey);
-      const kek = deriveKek(diffieHellman({ privateKey, publicKey }), sharedInfo());
+      const ephemeral = generateKeyPairSync('ec', { namedCurve: curve });
+      const point = ephemeral.publicKey.export({ format: 'raw-public' });
+      const kek = deriveKek(diffieHellman({ privateKey: ephemeral.privateKey, publicKey }), sharedInfo());
       const cipher = createCipheriv('aes256-wrap', kek, KEY_WRAP_IV);
       const wrapped = Buffer.concat([cipher.update(contentEncryptionKey), cipher.final()]);
       kek.fill(0);
@@ -79,12 +74,6 @@ function transportRecipient(publicKey: KeyObject, version: 0 | 2, rid: Uint8Arra
     },
   };
 }
-
-const pointOf = (spki: Uint8Array): Uint8Array => {
-  const reader = readSequence(spki, 'subject public key info');
-  reader.sequence('algorithm');
-  return reader.bitString('public key');
-};
 
 /** The public key of a certificate, DER. Errors: `certificate.malformed`. */
 function publicKeyOf(certificate: Uint8Array): KeyObject {

@@ -125,6 +125,17 @@ test('every single changed bit of an envelope is refused', () => {
   }
 });
 
+test('the ephemeral point must be uncompressed', () => {
+  const envelope = sealEnvelope(SECRET, p256.certificate);
+  const point = offsetOf(envelope, Buffer.from('03420004', 'hex')) + 3;
+  expect(opening(envelope, p256)).not.toThrow();
+  for (const form of [0x06, 0x07]) {
+    const hybrid = Uint8Array.from(envelope);
+    hybrid[point] = form;
+    expect(opening(hybrid, p256)).toThrow(coded('envelope.malformed'));
+  }
+});
+
 test('an envelope may be empty, and has an upper size', () => {
   const prepared = prepareRecipient(p256.certificate);
   for (const length of [0, 1, MAXIMUM_ENVELOPE_CONTENT]) {

@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cosignMessage, signMessage } from '#pki/cms/sign.ts';
 import { parseSignedData, prepareSignerCertificate, verifySignature, verifySignedBy } from '#pki/cms/verify.ts';
@@ -209,6 +209,19 @@ describe('a message of the wrong shape is refused:', () => {
     expect(() => verifySignature(parseSignedData(message, LIMITS), 0, publicKey)).not.toThrow();
     const parsed = { ...parseSignedData(message, LIMITS), contentType: OID.signedData };
     expect(() => verifySignature(parsed, 0, publicKey)).toThrow(malformed);
+  });
+
+  test('a genuine signature over an attribute that says other content', async () => {
+    const message = Buffer.from(await signMessage(CONTENT, messageSigner(rsa), { embed: 'none' }));
+    const resigned = (der: Buffer): Buffer => {
+      const attributes = parseSignedData(der, LIMITS).signers[0]?.signedAttributes ?? Buffer.of();
+      return Buffer.concat([der.subarray(0, -256), sign('sha256', attributes, rsa.privateKey)]);
+    };
+    expect(resigned(message)).toEqual(message);
+    const data = Buffer.from(oid(OID.data));
+    const other = Buffer.from(message);
+    other.set(oid(OID.signedData), message.indexOf(data, message.indexOf(data) + 1));
+    expect(() => verifySignedBy(resigned(other), rsa.certificate, LIMITS)).toThrow(malformed);
   });
 
   test('a digest that is not allowed', async () => {
