@@ -100,7 +100,9 @@ function installDependencies() {
   const current = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp && existsSync(runtime) && existsSync(addon);
   if (current) return;
   say('installing dependencies');
-  if (!npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])) fail('the dependencies could not be installed', 'see above; npm must reach its registry');
+  // Not `npm ci`: it refuses a lock file made where the registry lacks some other platform's optional binaries. Versions
+  // come from the lock file either way.
+  if (!npm(['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])) fail('the dependencies could not be installed', 'see above; npm must reach its registry');
   if (!existsSync(runtime)) fail(`there is no pinned runtime for ${process.platform}-${process.arch}`, 'use Linux on x64 or arm64');
   installPackages(COMPILER);
   say('building the PKCS#11 binding');
