@@ -1,6 +1,8 @@
 /** The daemon's log: pino, as JSON lines or as lines for people. */
 import { pino, type Level, type Logger } from 'pino';
 import { z } from 'zod';
+import type { AgentEvent } from '../events.ts';
+import type { Log } from '../log.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const satisfies readonly Level[];
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -30,4 +32,29 @@ export function plainLine(json: string): string {
       ` ${name}=${typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)}`,
   );
   return `${time} ${level.padEnd(5)} ${msg}${rest.join('')}\n`;
+}
+
+/** What the agent tells of itself, as log lines. It logs its own faults and refusals. */
+export function logEvent(log: Log, event: AgentEvent): void {
+  const { kind, ...fields } = event;
+  switch (kind) {
+    case 'error':
+    case 'update-refused':
+      return;
+    case 'update-repeated':
+    case 'report-sent':
+      log.debug(fields, kind);
+      return;
+    case 'enrolled':
+    case 'parked':
+    case 'connected':
+    case 'disconnected':
+    case 'trust-advanced':
+    case 'update-applied':
+    case 'activated':
+    case 'clock-trusted':
+    case 'renewed':
+    case 'promoted':
+      log.info(fields, kind);
+  }
 }

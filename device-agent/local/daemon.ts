@@ -3,12 +3,14 @@ import { stat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { KeyAlgorithm } from '#pki/keys/signer.ts';
-import { CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
+import { CroupierError, errorCode, errorMessage, type ErrorCode } from '#schema/errors.ts';
 import { systemClock } from '#schema/runtime/clock.ts';
 import type { Ticket } from '#schema/ticket.ts';
+import packageJson from '../../package.json' with { type: 'json' };
 import { createAgent, openDiskState, type Agent, type StateStore } from '../agent.ts';
 import { readTrustLinks } from '../trust/media.ts';
 import { BusyLeases } from './busy-leases.ts';
+import { logEvent } from './daemon-log.ts';
 import type { ExportKeys } from './exporter.ts';
 import { leaseFile } from './lease-file.ts';
 import { ensurePrivateDirectory } from './private-directory.ts';
@@ -48,10 +50,12 @@ export async function runDaemon(options: DaemonOptions, log: Logger, stop: Abort
     clock,
     log,
     busy,
+    version: packageJson.version,
     ...(ticket === undefined ? {} : { ticket }),
     ...(options.keyType === undefined ? {} : { keyAlgorithm: options.keyType }),
     ...(options.estLabel === undefined ? {} : { estLabel: options.estLabel }),
   });
+  agent.onEvent((event) => logEvent(log, event));
   const ended = endOf(agent, stop);
   await agent.start();
   cleanup.defer(() => agent.stop());
@@ -73,15 +77,23 @@ export async function runDaemon(options: DaemonOptions, log: Logger, stop: Abort
   log.info({}, 'stopping');
 }
 
-/** Resolves at the signal, rejects when the agent has given up enrolment. */
+/** A ticket that is refused so stays refused: a person must act, and repeating would only fill the log. */
+const FINAL_REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  'enrolment.code-invalid',
+  'enrolment.refused',
+  'trust.root-mismatch',
+]);
+
+const isFinal = (code: ErrorCode): boolean => FINAL_REFUSALS.has(code) || code.startsWith('csr.');
+
+/** Resolves at the signal, rejects when a device that has no identity yet is refused for good. */
 function endOf(agent: Agent, stop: AbortSignal): Promise<void> {
   const ended = new Promise<void>((resolve, reject) => {
     if (stop.aborted) return resolve();
     stop.addEventListener('abort', () => resolve(), { once: true });
     agent.onEvent((event) => {
-      if (event.kind === 'error' && event.activity === 'enrol' && event.retryAfterMs === undefined) {
-        reject(new CroupierError(event.code, event.message));
-      }
+      if (event.kind !== 'error' || event.activity !== 'enrol' || agent.view.identity() !== undefined) return;
+      if (isFinal(event.code)) reject(new CroupierError(event.code, event.message));
     });
   });
   // It may reject while the surfaces are still being started; whoever awaits it later hears of it.
