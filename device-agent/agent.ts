@@ -3,7 +3,7 @@
  * it holds.
  */
 import { CroupierError } from '#schema/errors.ts';
-import { TrustVersion } from '#schema/ids.ts';
+import type { TrustVersion } from '#schema/ids.ts';
 import { systemClock } from '#schema/runtime/clock.ts';
 import { systemRandom } from '#schema/runtime/random.ts';
 import type { Ticket } from '#schema/ticket.ts';

@@ -1,13 +1,13 @@
 /** The life of one agent: enrol, connect, stay connected, renew, begin again. One loop, one queue, few timers. */
 import { CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
 import { MAX_MESSAGE_BYTES } from '#schema/messages/common.ts';
-import { Seq, TrustVersion } from '#schema/ids.ts';
+import { Seq, type TrustVersion } from '#schema/ids.ts';
 import type { Ticket } from '#schema/ticket.ts';
 import { statusTopic, trustLinkTopic, trustTopic, updateTopic } from '#schema/topics.ts';
 import { serverTrust, type AgentContext } from './context.ts';
 import type { AgentActivity, AgentEvent, AgentPhase, AgentStatus } from './events.ts';
-import { enrolWithTicket, renewIdentity } from './identity/enrolment.ts';
 import { materialOf } from './identity/material.ts';
+import { Renewer } from './identity/renewer.ts';
 import { renewalDue } from './identity/renewal.ts';
 import type { Transport, TransportFactory } from './mqtt/transport.ts';
 import { Reporter } from './report/reporter.ts';
@@ -25,33 +25,29 @@ const NO_SEQ = Seq.parse(0);
 export class Lifecycle {
   private readonly context: AgentContext;
   private readonly transport: TransportFactory;
-  private readonly ticket: Ticket | undefined;
   private readonly reporter: Reporter;
   private readonly trust: TrustKeeper;
   private readonly intake: UpdateIntake;
   private readonly connectBackoff: Backoff;
-  private readonly renewBackoff: Backoff;
+  private readonly renewer: Renewer;
   private phase: AgentPhase = 'stopped';
   private problem: AgentStatus['problem'];
   private connection: Transport | undefined;
   private isStopping = false;
   private wake: () => void = () => undefined;
   private loop: Promise<void> = Promise.resolve();
-  private renewal: Promise<void> | undefined;
   /** The identity that the broker refused last. */
   private refused: IdentitySlot | undefined;
-  private hasTriedTicket = false;
 
   constructor(context: AgentContext, transport: TransportFactory, ticket: Ticket | undefined) {
     this.context = context;
     this.transport = transport;
-    this.ticket = ticket;
     this.reporter = new Reporter(context);
     this.trust = new TrustKeeper(context, (state) => this.reporter.commit(state));
     this.intake = new UpdateIntake(context, this.reporter, this.trust);
     const { backoffMinMs, backoffMaxMs } = context.timing;
     this.connectBackoff = new Backoff(backoffMinMs, backoffMaxMs, context.random);
-    this.renewBackoff = new Backoff(backoffMinMs, backoffMaxMs, context.random);
+    this.renewer = new Renewer(context, ticket, async () => this.connection?.close());
   }
 
   start(): void {
@@ -63,7 +59,7 @@ export class Lifecycle {
     this.halt();
     await this.connection?.close();
     await this.loop;
-    await this.renewal;
+    await this.renewer.stop();
     await this.context.queue.idle();
     this.context.held.close();
     this.phase = 'stopped';
@@ -116,6 +112,11 @@ export class Lifecycle {
     await sent;
   }
 
+  /** Renews now. Never rejects. */
+  renew(): Promise<void> {
+    return this.renewer.renew();
+  }
+
   /** Tells of an error that the agent goes on after. */
   noteFault(activity: AgentActivity, error: unknown, retryAfterMs?: number): void {
     if (this.isStopping) return;
@@ -158,11 +159,8 @@ export class Lifecycle {
 
   /** One attempt with the ticket; returns how long to wait before the next one. */
   private async enrol(): Promise<number> {
-    if (this.ticket === undefined) {
-      throw new CroupierError('agent.not-enrolled', 'the device has neither a certificate nor a ticket');
-    }
     if (this.phase !== 'parked') this.phase = 'enrolling';
-    const outcome = await enrolWithTicket(this.context, this.ticket);
+    const outcome = await this.renewer.enrol();
     this.problem = undefined;
     if (outcome === undefined) {
       this.connectBackoff.reset();
@@ -210,8 +208,7 @@ export class Lifecycle {
     if (held.bundle === undefined) {
       await queue.run(() => this.trust.fetch()).catch((error: unknown) => this.context.fault('trust', error));
     }
-    const due = renewalDue(held.current.identities);
-    if (due !== undefined && due <= this.context.time.read().now) await this.renew();
+    await this.renewer.renewIfDue();
   }
 
   /** The next identity is used first; if the broker refused it, the current one once more. */
@@ -241,7 +238,8 @@ export class Lifecycle {
     } catch (error) {
       // A next identity gives way to the current one for one attempt, then has its turn again.
       this.refused = slot === this.refused ? undefined : slot;
-      if (errorCode(error) === 'broker.denied') await this.tryTicketAnew();
+      const isCurrent = slot === held.current.identities.current;
+      if (isCurrent && errorCode(error) === 'broker.denied') await this.renewer.tryTicketAnew();
       throw error;
     }
   }
@@ -260,7 +258,7 @@ export class Lifecycle {
     });
     this.refused = undefined;
     if (isPromotion) emit({ kind: 'promoted', serial });
-    this.scheduleRenewal();
+    this.renewer.schedule();
     this.intake.scheduleRetry();
   }
 
@@ -296,7 +294,7 @@ export class Lifecycle {
 
   private async takeUpdate(der: Uint8Array): Promise<void> {
     await this.intake.take(der);
-    this.scheduleRenewal();
+    this.renewer.schedule();
   }
 
   private async takeLink(der: Uint8Array): Promise<void> {
@@ -310,58 +308,5 @@ export class Lifecycle {
       if (code !== 'store.unavailable') await this.reporter.refuse({ seq: NO_SEQ, outcome: 'refused', code });
     }
     if (this.trust.version > before) await this.intake.resume();
-  }
-
-  private scheduleRenewal(): void {
-    const { held, time, deadlines } = this.context;
-    const due = renewalDue(held.current.identities);
-    if (due === undefined || this.isStopping) return deadlines.clear('renewal');
-    deadlines.set('renewal', due.getTime() - time.read().now.getTime(), () => void this.renewIfDue());
-  }
-
-  private async renewIfDue(): Promise<void> {
-    const due = renewalDue(this.context.held.current.identities);
-    // A timer may be shorter than the time until then.
-    if (due !== undefined && due > this.context.time.read().now) this.scheduleRenewal();
-    else await this.renew();
-  }
-
-  /** Renews, and makes the connection anew to use what was issued. Never rejects; a failure is tried again later. */
-  async renew(): Promise<void> {
-    this.renewal ??= this.renewOnce().finally(() => {
-      this.renewal = undefined;
-    });
-    await this.renewal;
-  }
-
-  private async renewOnce(): Promise<void> {
-    const { deadlines } = this.context;
-    let waitMs: number;
-    try {
-      const outcome = await renewIdentity(this.context);
-      if (outcome === undefined) {
-        this.renewBackoff.reset();
-        await this.connection?.close();
-        return;
-      }
-      waitMs = outcome.retryAfterMs;
-      this.context.emit({ kind: 'parked', retryAfterMs: waitMs });
-    } catch (error) {
-      waitMs = this.renewBackoff.next(error instanceof CroupierError ? (error.retryAfter ?? 0) * 1000 : 0);
-      this.context.fault('renew', error, waitMs);
-      if (errorCode(error).startsWith('enrolment.')) await this.tryTicketAnew();
-    }
-    if (!this.isStopping) deadlines.set('renewal', waitMs, () => void this.renew());
-  }
-
-  /** A device whose certificate is no longer accepted may have been given a new ticket. Its code is tried once. */
-  private async tryTicketAnew(): Promise<void> {
-    if (this.ticket === undefined || this.hasTriedTicket || this.isStopping) return;
-    this.hasTriedTicket = true;
-    try {
-      await enrolWithTicket(this.context, this.ticket);
-    } catch (error) {
-      this.context.fault('enrol', error);
-    }
   }
 }

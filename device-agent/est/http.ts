@@ -34,14 +34,14 @@ export async function exchange(options: HttpExchange): Promise<HttpAnswer> {
     port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port,
     path: url.pathname,
     method,
-    agent: false,
     headers: {
       Host: url.host,
       Connection: 'close',
       ...headers,
       ...(body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(body)) }),
     },
-    ...(socket === undefined ? {} : { createConnection: () => socket }),
+    // With an agent, Node would not ask createConnection.
+    ...(socket === undefined ? { agent: false } : { createConnection: () => socket }),
   });
   const late = setTimeout(() => {
     request.destroy(new CroupierError('network.timeout', `no answer from ${url.host} within ${timeoutMs} ms`));

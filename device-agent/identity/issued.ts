@@ -1,6 +1,7 @@
 /** Checks a certificate that the gateway issued before the device makes it its identity. */
 import { Buffer } from 'node:buffer';
 import { validateChain } from '#pki/certificate/chain.ts';
+import { parseDeviceUri } from '#pki/certificate/device-uri.ts';
 import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { importPrivateKeyPem, softwareSigner } from '#pki/keys/software-key.ts';
@@ -24,7 +25,7 @@ export function issuedSlot(
   if (Buffer.compare(spki, softwareSigner(importPrivateKeyPem(privateKey)).spki) !== 0) {
     throw new CroupierError('certificate.untrusted', 'the certificate issued is for another key');
   }
-  const isOurs = subjectAltNames.uris.some((uri) => uri.startsWith(`spiffe://${realm}/`) && uri.endsWith(`/${device}`));
+  const isOurs = subjectAltNames.uris.map(parseDeviceUri).some((uri) => uri?.realm === realm && uri.id === device);
   if (subjectName.commonName !== device || !isOurs) {
     throw new CroupierError(
       'certificate.untrusted',

@@ -97,7 +97,7 @@ function openPart(state: AgentState): string {
     lastDigest: state.lastDigest,
     keyrings: keyrings.map((keyring) => ({
       ...keyring,
-      versions: keyring.versions.map(({ key: _, ...version }) => version),
+      versions: keyring.versions.map((version) => ({ ...version, key: undefined })),
     })),
     results: state.results,
     report: { ...report, last: report.last && base64(report.last) },
