@@ -21,6 +21,7 @@ export const ERROR_CATALOGUE = {
   'json.malformed': entry('The text is not JSON, or not the JSON expected here.', 'Correct the named field.'),
   'input.too-large': entry('The input exceeds its size limit.', 'Send less; the limit is in the message.'),
   'input.invalid': entry('An argument or field has a value that is not allowed.', 'Correct the named field.'),
+  'input.route-unknown': entry('There is no such path on this listener.', 'See /v1/openapi.json of the operator API.'),
 
   // Certificate signing requests (RFC 2986)
   'csr.malformed': entry('The certificate signing request cannot be parsed.', 'Send a PKCS#10 request (RFC 2986), DER or PEM.'),
@@ -96,6 +97,7 @@ export const ERROR_CATALOGUE = {
 
   // Governance
   'operator.unauthenticated': entry('The operator token is missing or wrong.', 'Pass a token file with --token-file.'),
+  'operator.rate-limited': entry('Too many requests.', 'Repeat after the interval named.'),
   'operator.forbidden': entry('The role of the operator does not allow this.', 'Ask somebody with the named role.'),
   'operator.not-found': entry('There is no operator of this name.', 'See croupier operator list.'),
   'operator.exists': entry('An operator of this name exists already.', 'Choose another name.'),

@@ -4,7 +4,7 @@ import { z } from 'zod';
 export const PROBLEM_TYPE = 'application/problem+json';
 
 export const Problem = z.object({
-  /** `https://croupier.invalid/errors/<code>`: a name, not an address. */
+  /** `urn:croupier:error:<code>`: a name, not an address. */
   type: z.string(),
   /** What happened in general. */
   title: z.string(),
