@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { AUDIT_GENESIS, AuditRecord, type AuditEvent } from '#schema/audit.ts';
 import { CroupierError } from '#schema/errors.ts';
-import type { Realm } from '#schema/ids.ts';
+import { Sha256, type Realm } from '#schema/ids.ts';
 import { parseWith } from '#schema/parse.ts';
 import { canonicalJson } from '#schema/runtime/canonical-json.ts';
 
@@ -18,9 +18,11 @@ export interface ChainHead {
 /** The head of the empty chain. */
 export const CHAIN_START: ChainHead = { seq: 0, hash: AUDIT_GENESIS };
 
+const UNHASHED = AuditRecord.omit({ hash: true });
+
 /** SHA-256, hex, of the canonical JSON (RFC 8785) of a record without its `hash` member. */
-export function recordHash(record: Omit<AuditRecord, 'hash'>): string {
-  return createHash('sha256').update(canonicalJson(record)).digest('hex');
+export function recordHash(record: Omit<AuditRecord, 'hash'>): Sha256 {
+  return Sha256.parse(createHash('sha256').update(canonicalJson(record)).digest('hex'));
 }
 
 /**
@@ -29,13 +31,8 @@ export function recordHash(record: Omit<AuditRecord, 'hash'>): string {
  */
 export function nextRecord(prev: ChainHead, event: AuditEvent, at: Date, id: string, realm: Realm): AuditRecord {
   const body = { ...event, seq: prev.seq + 1, id, time: at.toISOString(), realm, prevHash: prev.hash };
-  const { hash: _, ...parsed } = parseWith(
-    AuditRecord,
-    { ...body, hash: AUDIT_GENESIS },
-    'internal.unexpected',
-    'audit event',
-  );
-  return parseWith(AuditRecord, { ...parsed, hash: recordHash(parsed) }, 'internal.unexpected', 'audit event');
+  const parsed = parseWith(UNHASHED, body, 'internal.unexpected', 'audit event');
+  return { ...parsed, hash: recordHash(parsed) };
 }
 
 /**

@@ -13,32 +13,33 @@ import { CHAIN_START, nextRecord, type ChainHead } from '#gateway/audit/chain.ts
 import type { AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
 import { auditFault } from './faults.ts';
 import { blob, reader } from './rows.ts';
+import type { Statements } from './statement.ts';
 import type { Journal, StoreContext } from './transaction.ts';
 
-function headQuery(db: BetterSQLite3Database): () => ChainHead {
-  const query = db
-    .select({ seq: auditRecords.seq, hash: auditRecords.hash })
-    .from(auditRecords)
-    .orderBy(desc(auditRecords.seq))
-    .limit(1)
-    .prepare();
-  return () => query.get() ?? CHAIN_START;
+const headColumns = z.tuple([z.int(), z.string()]).transform(([seq, hash]) => ({ seq, hash }));
+
+function headQuery(db: BetterSQLite3Database, statements: Statements): () => ChainHead {
+  const { seq, hash } = auditRecords;
+  const latest = db.select({ seq, hash }).from(auditRecords).orderBy(desc(seq)).limit(1);
+  const read = statements.first(latest, reader(headColumns, 'audit_records'));
+  return () => read() ?? CHAIN_START;
 }
 
 /** Appends to the chain inside the transaction that is open. The head is always read from the table. */
-export function auditJournal(db: BetterSQLite3Database, realm: Realm): Journal {
-  const readHead = headQuery(db);
-  const insert = db
-    .insert(auditRecords)
-    .values({ seq: sql.placeholder('seq'), hash: sql.placeholder('hash'), record: sql.placeholder('record') })
-    .prepare();
+export function auditJournal(db: BetterSQLite3Database, statements: Statements, realm: Realm): Journal {
+  const readHead = headQuery(db, statements);
+  const insert = statements.change(
+    db
+      .insert(auditRecords)
+      .values({ seq: sql.placeholder('seq'), hash: sql.placeholder('hash'), record: sql.placeholder('record') }),
+  );
   return (events, at) => {
     if (events.length === 0) return;
     try {
       let head = readHead();
       for (const event of events) {
         const record = nextRecord(head, event, at, randomUUIDv7(), realm);
-        insert.run({ seq: record.seq, hash: record.hash, record: canonicalJson(record) });
+        insert({ seq: record.seq, hash: record.hash, record: canonicalJson(record) });
         head = record;
       }
     } catch (error) {
@@ -63,11 +64,11 @@ const checkpointOf: (row: unknown) => StoredCheckpoint = reader(
   'audit_checkpoints',
 );
 
-export function auditStore({ db, transactions }: StoreContext): AuditStore {
-  const readHead = headQuery(db);
+export function auditStore({ db, statements, transactions }: StoreContext): AuditStore {
+  const readHead = headQuery(db, statements);
   return {
     async appendAudit(events, at) {
-      transactions.write((journal) => journal(events, at));
+      await transactions.write((journal) => journal(events, at));
     },
 
     async auditHead() {
@@ -96,7 +97,7 @@ export function auditStore({ db, transactions }: StoreContext): AuditStore {
 
     async addCheckpoint(checkpoint, at) {
       const { seq, cms, sha256 } = checkpoint;
-      transactions.write(() => {
+      await transactions.write(() => {
         db.insert(auditCheckpoints)
           .values({ seq, cms: blob(cms), sha256, createdAt: at.getTime() })
           .run();

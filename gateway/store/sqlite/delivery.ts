@@ -21,10 +21,11 @@ import type { StoreContext } from './transaction.ts';
 
 type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
 
-export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore {
-  const queries = deliveryQueries(db);
-  const statements = deliveryStatements(db);
-  const raise = dueRaiser(db);
+export function deliveryStore(context: StoreContext): DeliveryStore {
+  const { db, transactions } = context;
+  const queries = deliveryQueries(context);
+  const statements = deliveryStatements(context);
+  const raise = dueRaiser(context);
 
   const move = (state: DeliveryState, moved: TargetMove, at: Date): void => {
     const device = state.device.id;
@@ -33,7 +34,7 @@ export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore
     const sameState = before?.state === moved.state;
     const sameDeferral = before?.deferredUntil?.getTime() === moved.deferredUntil?.getTime();
     if (sameState && sameDeferral && before.wave === moved.wave && before.code === moved.code) return;
-    statements.target.run({
+    statements.target({
       rollout: moved.rollout,
       device,
       wave: moved.wave,
@@ -52,7 +53,7 @@ export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore
     if (sameState && before.kcv === kcv) return;
     const { keySet, version } = proof;
     const changedAt = sameState ? before.changedAt : at;
-    statements.proof.run({
+    statements.proof({
       device: state.device.id,
       keySet,
       version,
@@ -67,7 +68,7 @@ export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore
     { report, digest, address, receivedAt }: VerifiedReport,
     outcome: Accepted,
   ): void => {
-    statements.acceptReport.run({
+    statements.acceptReport({
       device: state.device.id,
       counter: report.counter,
       digest,
@@ -90,20 +91,20 @@ export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore
     const device = state.device.id;
     const next = { device, dueAt: ms(outcome.dueAt), attempts: outcome.attempts };
     if (outcome.kind === 'send')
-      statements.send.run({ ...next, seq: outcome.update.seq, nonce: outcome.update.nonce ?? NO_NONCE });
-    else statements.settle.run(next);
+      statements.send({ ...next, seq: outcome.update.seq, nonce: outcome.update.nonce ?? NO_NONCE });
+    else statements.settle(next);
     for (const moved of outcome.targets) move(state, moved, now);
   };
 
   const recordUpdate = ({ device, seq, sha256, issuedAt, offered }: RecordedUpdate): void => {
     const at = issuedAt.getTime();
-    const added = statements.update.run({ device, seq, sha256, issuedAt: at });
-    if (added.changes === 0 && statements.updateDigest.get({ device, seq })?.sha256 !== sha256) {
+    const added = statements.update({ device, seq, sha256, issuedAt: at });
+    if (added === 0 && statements.updateDigest({ device, seq }) !== sha256) {
       throw new CroupierError('message.conflict', `Another update ${seq} is recorded for device ${device}`, {
         detail: { device, seq },
       });
     }
-    for (const { keySet, version, kcv } of offered) statements.offer.run({ device, keySet, version, kcv, at });
+    for (const { keySet, version, kcv } of offered) statements.offer({ device, keySet, version, kcv, at });
   };
 
   return {
@@ -136,34 +137,31 @@ export function deliveryStore({ db, transactions }: StoreContext): DeliveryStore
     },
 
     async recordUpdates(updates) {
-      transactions.write(() => {
+      await transactions.write(() => {
         for (const update of updates) recordUpdate(update);
       });
     },
 
     async setPresence(changes) {
-      transactions.write(() => {
+      await transactions.write(() => {
         for (const { device, connected, address, at } of changes) {
-          statements.presence.run({ device, connected: connected ? 1 : 0, address: address ?? null, at: at.getTime() });
+          statements.presence({ device, connected: connected ? 1 : 0, address: address ?? null, at: at.getTime() });
         }
       });
     },
 
     async clearPresence() {
-      transactions.write(() => {
+      await transactions.write(() => {
         db.update(deviceSync).set({ connected: false }).where(eq(deviceSync.connected, true)).run();
       });
     },
 
     async nextDue() {
-      return transactions.read(() => {
-        const due = statements.nextDue.get()?.dueAt ?? undefined;
-        return due === undefined ? undefined : new Date(due);
-      });
+      return transactions.read(() => statements.nextDue());
     },
 
     async markDue(marked, at) {
-      transactions.write(() => {
+      await transactions.write(() => {
         for (const device of marked) raise(device, at);
       });
     },

@@ -3,6 +3,7 @@ import { and, eq, inArray, sql, type SQL } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { Selector } from '#schema/policy.ts';
 import { devices, deviceSync } from '#schema/tables.ts';
+import type { StoreContext } from './transaction.ts';
 
 /** States of devices that take part. */
 export const SERVED = ['registered', 'enrolled'] as const;
@@ -35,15 +36,19 @@ export function raiseDue(db: BetterSQLite3Database, condition: SQL | undefined, 
 }
 
 /** As `raiseDue`, prepared, for one device. */
-export function dueRaiser(db: BetterSQLite3Database): (device: string, at: Date) => void {
+export function dueRaiser({
+  db,
+  statements,
+}: Pick<StoreContext, 'db' | 'statements'>): (device: string, at: Date) => void {
   const served = db
     .select({ id: devices.id })
     .from(devices)
     .where(and(eq(devices.id, deviceSync.device), inArray(devices.state, [...SERVED])));
-  const statement = db
-    .update(deviceSync)
-    .set({ dueAt: sql`min(coalesce(${deviceSync.dueAt}, ${sql.placeholder('at')}), ${sql.placeholder('at')})` })
-    .where(and(eq(deviceSync.device, sql.placeholder('device')), sql`exists ${served}`))
-    .prepare();
-  return (device, at) => void statement.run({ device, at: at.getTime() });
+  const raise = statements.change(
+    db
+      .update(deviceSync)
+      .set({ dueAt: sql`min(coalesce(${deviceSync.dueAt}, ${sql.placeholder('at')}), ${sql.placeholder('at')})` })
+      .where(and(eq(deviceSync.device, sql.placeholder('device')), sql`exists ${served}`)),
+  );
+  return (device, at) => void raise({ device, at: at.getTime() });
 }

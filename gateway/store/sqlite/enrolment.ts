@@ -1,15 +1,10 @@
 /** Enrolment: intents before signatures, certificates after, parked requests, CRLs. */
-import { and, asc, count, desc, eq, gt } from 'drizzle-orm';
+import { and, asc, desc, eq, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import { CroupierError } from '#schema/errors.ts';
-import { DeviceId, Serial, type Sha256 } from '#schema/ids.ts';
+import { Serial } from '#schema/ids.ts';
 import { certificates, crls, devicePublicKeys, devices, enrolmentRequests, tickets } from '#schema/tables.ts';
-import type {
-  EnrolmentOutcome,
-  EnrolmentQuery,
-  EnrolmentState,
-  EnrolmentStore,
-} from '#gateway/ports/store/enrolment.ts';
+import type { EnrolmentOutcome, EnrolmentStore } from '#gateway/ports/store/enrolment.ts';
 import type {
   CertificateIntent,
   CertificateRecord,
@@ -17,118 +12,113 @@ import type {
   EnrolmentRequest,
 } from '#gateway/ports/store/records.ts';
 import { resetHistory } from './containment.ts';
-import { blob, certificateRecord, deviceRecord, enrolmentRequest, Instant, ms, reader, ticketRecord } from './rows.ts';
+import { enrolmentQueries } from './enrolment-queries.ts';
+import { blob, enrolmentRequest, Instant, ms, reader } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
 const revocation = reader(z.object({ serial: Serial, revokedAt: Instant, notAfter: Instant }), 'certificates');
-const keyOwner = reader(z.object({ device: DeviceId }), 'device_public_keys');
 const crlHead = reader(z.object({ number: z.int(), der: z.instanceof(Uint8Array), nextUpdate: Instant }), 'crls');
 
-export function enrolmentStore({ db, transactions, clock }: StoreContext): EnrolmentStore {
-  const device = (id: DeviceId): DeviceRecord | undefined => {
-    const row = db.select().from(devices).where(eq(devices.id, id)).get();
-    return row === undefined ? undefined : deviceRecord(row);
+function enrolmentStatements({ db, statements }: StoreContext) {
+  const bySerial = eq(certificates.serial, sql.placeholder('serial'));
+  return {
+    addKey: statements.change(
+      db.insert(devicePublicKeys).values({ spkiSha256: sql.placeholder('spki'), device: sql.placeholder('device') }),
+    ),
+    addIntent: statements.change(
+      db.insert(certificates).values({
+        serial: sql.placeholder('serial'),
+        device: sql.placeholder('device'),
+        issuer: sql.placeholder('issuer'),
+        state: 'intended',
+        csrSha256: sql.placeholder('csr'),
+        spkiSha256: sql.placeholder('spki'),
+        tbs: sql.placeholder('tbs'),
+        notBefore: sql.placeholder('notBefore'),
+        notAfter: sql.placeholder('notAfter'),
+        freshStart: sql.placeholder('freshStart'),
+        createdAt: sql.placeholder('createdAt'),
+      }),
+    ),
+    consumeTicket: statements.change(
+      db
+        .update(tickets)
+        .set({ consumedAt: sql`${sql.placeholder('at')}`, consumedCsr: sql`${sql.placeholder('csr')}` })
+        .where(eq(tickets.id, sql.placeholder('id'))),
+    ),
+    complete: statements.change(
+      db
+        .update(certificates)
+        .set({
+          state: 'issued',
+          der: sql`${sql.placeholder('der')}`,
+          fingerprint: sql`${sql.placeholder('fingerprint')}`,
+        })
+        .where(bySerial),
+    ),
+    setNext: statements.change(
+      db
+        .update(devices)
+        .set({ nextSerial: sql`${sql.placeholder('serial')}` })
+        .where(eq(devices.id, sql.placeholder('device'))),
+    ),
+    markEnrolled: statements.change(
+      db
+        .update(devices)
+        .set({ state: 'enrolled', stateSince: sql`${sql.placeholder('at')}` })
+        .where(and(eq(devices.id, sql.placeholder('device')), eq(devices.state, 'registered'))),
+    ),
+    promote: statements.change(
+      db
+        .update(devices)
+        .set({ currentSerial: sql`${sql.placeholder('serial')}`, nextSerial: null })
+        .where(and(eq(devices.id, sql.placeholder('device')), eq(devices.nextSerial, sql.placeholder('serial')))),
+    ),
   };
+}
 
-  const bySerial = (serial: Serial): CertificateRecord => {
-    const row = db.select().from(certificates).where(eq(certificates.serial, serial)).get();
-    if (row === undefined)
-      throw new CroupierError('certificate.unknown', `There is no record of certificate ${serial}`);
-    return certificateRecord(row);
-  };
+/** Why a certificate that has been signed must not go out. */
+function releaseRefusal(certificate: CertificateRecord, owner: DeviceRecord | undefined): CroupierError | undefined {
+  const { serial, state, device } = certificate;
+  if (state === 'revoked')
+    return new CroupierError('certificate.revoked', `Certificate ${serial} was revoked before it was released`);
+  if (state === 'withheld')
+    return new CroupierError('certificate.invariant-broken', `Certificate ${serial} is withheld and is not released`);
+  if (owner === undefined || owner.state.kind === 'quarantined' || owner.state.kind === 'revoked') {
+    return new CroupierError(
+      'enrolment.quarantined',
+      `Certificate ${serial} is not released: device ${device} has been contained`,
+    );
+  }
+  return undefined;
+}
 
-  const isNext = (serial: Serial): boolean => device(bySerial(serial).device)?.nextSerial === serial;
-
-  const startsFresh = (serial: Serial): boolean =>
-    db.select({ fresh: certificates.freshStart }).from(certificates).where(eq(certificates.serial, serial)).get()
-      ?.fresh ?? false;
-
-  const byFingerprint = (fingerprint: Sha256): CertificateRecord | undefined => {
-    const row = db.select().from(certificates).where(eq(certificates.fingerprint, fingerprint)).get();
-    return row === undefined ? undefined : certificateRecord(row);
-  };
-
-  const repeatedRequest = (csrSha256: Sha256, id: DeviceId): CertificateRecord | undefined => {
-    const row = db
-      .select()
-      .from(certificates)
-      .where(and(eq(certificates.csrSha256, csrSha256), eq(certificates.device, id)))
-      .orderBy(desc(certificates.createdAt))
-      .limit(1)
-      .get();
-    return row === undefined ? undefined : certificateRecord(row);
-  };
-
-  /** An older intent that is completed late must not take the place of the identity issued since. */
-  const hasNewer = ({ device: owner, createdAt }: CertificateRecord): boolean =>
-    db
-      .select({ serial: certificates.serial })
-      .from(certificates)
-      .where(
-        and(
-          eq(certificates.device, owner),
-          gt(certificates.createdAt, createdAt.getTime()),
-          eq(certificates.state, 'issued'),
-        ),
-      )
-      .get() !== undefined;
-
-  const ownerOf = (spkiSha256: Sha256): DeviceId | undefined => {
-    const row = db.select().from(devicePublicKeys).where(eq(devicePublicKeys.spkiSha256, spkiSha256)).get();
-    return row === undefined ? undefined : keyOwner(row).device;
-  };
-
-  const requestOf = (csrSha256: Sha256): EnrolmentRequest | undefined => {
-    const row = db.select().from(enrolmentRequests).where(eq(enrolmentRequests.csrSha256, csrSha256)).get();
-    return row === undefined ? undefined : enrolmentRequest(row);
-  };
-
-  const load = (query: EnrolmentQuery): EnrolmentState => {
-    const id = query.device;
-    const pending = db
-      .select({ requests: count() })
-      .from(enrolmentRequests)
-      .where(eq(enrolmentRequests.state, 'pending'))
-      .get();
-    return {
-      device: id === undefined ? undefined : device(id),
-      tickets:
-        id === undefined
-          ? []
-          : db
-              .select()
-              .from(tickets)
-              .where(eq(tickets.device, id))
-              .orderBy(desc(tickets.createdAt))
-              .all()
-              .map(ticketRecord),
-      presented: query.presented === undefined ? undefined : byFingerprint(query.presented),
-      repeated: id === undefined ? undefined : repeatedRequest(query.csrSha256, id),
-      keyOwner: ownerOf(query.spkiSha256),
-      request: requestOf(query.csrSha256),
-      pendingRequests: pending?.requests ?? 0,
-    };
-  };
+export function enrolmentStore(context: StoreContext): EnrolmentStore {
+  const { db, transactions, clock } = context;
+  const queries = enrolmentQueries(context);
+  const statements = enrolmentStatements(context);
 
   const addIntent = (intent: CertificateIntent): void => {
-    const owner = ownerOf(intent.spkiSha256);
-    if (owner !== undefined && owner !== intent.device) {
+    const { serial, device, issuer, csrSha256: csr, spkiSha256: spki } = intent;
+    const owner = queries.keyOwner(spki);
+    if (owner !== undefined && owner !== device) {
       throw new CroupierError('csr.key-already-used', 'Another device has used this public key', {
-        detail: { device: intent.device },
+        detail: { device },
       });
     }
-    if (owner === undefined)
-      db.insert(devicePublicKeys).values({ spkiSha256: intent.spkiSha256, device: intent.device }).run();
-    db.insert(certificates)
-      .values({
-        ...intent,
-        state: 'intended',
-        tbs: blob(intent.tbs),
-        notBefore: intent.notBefore.getTime(),
-        notAfter: intent.notAfter.getTime(),
-        createdAt: intent.createdAt.getTime(),
-      })
-      .run();
+    if (owner === undefined) statements.addKey({ spki, device });
+    statements.addIntent({
+      serial,
+      device,
+      issuer,
+      csr,
+      spki,
+      tbs: intent.tbs,
+      notBefore: intent.notBefore.getTime(),
+      notAfter: intent.notAfter.getTime(),
+      freshStart: intent.freshStart ? 1 : 0,
+      createdAt: intent.createdAt.getTime(),
+    });
   };
 
   const park = (request: EnrolmentRequest): void => {
@@ -153,12 +143,8 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
     if (outcome.kind !== 'issue') return clock.now();
     const { intent, ticket, request } = outcome;
     addIntent(intent);
-    if (ticket !== undefined) {
-      db.update(tickets)
-        .set({ consumedAt: intent.createdAt.getTime(), consumedCsr: intent.csrSha256 })
-        .where(eq(tickets.id, ticket))
-        .run();
-    }
+    if (ticket !== undefined)
+      statements.consumeTicket({ id: ticket, at: intent.createdAt.getTime(), csr: intent.csrSha256 });
     if (request !== undefined) {
       db.update(enrolmentRequests).set({ state: 'issued' }).where(eq(enrolmentRequests.id, request)).run();
     }
@@ -168,7 +154,7 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
   return {
     async decideEnrolment(query, decide) {
       return transactions.write((journal) => {
-        const outcome = decide(load(query));
+        const outcome = decide(queries.state(query));
         const at = commit(outcome);
         if (outcome.kind !== 'repeat' && outcome.kind !== 'wait') journal(outcome.audit, at);
         return outcome;
@@ -177,45 +163,23 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
 
     async completeCertificate(serial, der, fingerprint, at, audit) {
       return transactions.write((journal) => {
-        const certificate = bySerial(serial);
+        const certificate = queries.bySerial(serial);
         if (certificate.state === 'issued') return certificate;
-        if (certificate.state === 'revoked') {
-          throw new CroupierError('certificate.revoked', `Certificate ${serial} was revoked before it was released`);
-        }
-        if (certificate.state === 'withheld') {
-          throw new CroupierError(
-            'certificate.invariant-broken',
-            `Certificate ${serial} is withheld and is not released`,
-          );
-        }
-        const owner = device(certificate.device);
-        if (owner === undefined || owner.state.kind === 'quarantined' || owner.state.kind === 'revoked') {
-          throw new CroupierError(
-            'enrolment.quarantined',
-            `Certificate ${serial} is not released: device ${certificate.device} has been contained`,
-          );
-        }
-        db.update(certificates)
-          .set({ state: 'issued', der: blob(der), fingerprint })
-          .where(eq(certificates.serial, serial))
-          .run();
-        const isEnrolled =
-          owner.state.kind === 'registered' ? { state: 'enrolled', stateSince: at.getTime() } : undefined;
-        const isNext = hasNewer(certificate) ? undefined : { nextSerial: serial };
-        if (isEnrolled !== undefined || isNext !== undefined) {
-          db.update(devices)
-            .set({ ...isEnrolled, ...isNext })
-            .where(eq(devices.id, owner.id))
-            .run();
-        }
+        const { device } = certificate;
+        const refusal = releaseRefusal(certificate, queries.device(device));
+        if (refusal !== undefined) throw refusal;
+        statements.complete({ serial, der, fingerprint });
+        statements.markEnrolled({ device, at: at.getTime() });
+        // An older intent that is completed late must not take the place of the identity issued since.
+        if (!queries.hasNewer(certificate)) statements.setNext({ device, serial });
         journal([audit], at);
-        return bySerial(serial);
+        return queries.bySerial(serial);
       });
     },
 
     async withholdCertificate(serial, audit) {
-      transactions.write((journal) => {
-        const { state } = bySerial(serial);
+      await transactions.write((journal) => {
+        const { state } = queries.bySerial(serial);
         if (state === 'withheld') return;
         if (state !== 'intended') {
           throw new CroupierError(
@@ -229,36 +193,26 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
     },
 
     async certificateByFingerprint(fingerprint) {
-      return transactions.read(() => {
-        const row = db
-          .select()
-          .from(certificates)
-          .innerJoin(devices, eq(devices.id, certificates.device))
-          .where(eq(certificates.fingerprint, fingerprint))
-          .get();
-        if (row === undefined) return undefined;
-        return { certificate: certificateRecord(row.certificates), device: deviceRecord(row.devices) };
-      });
+      return transactions.read(() => queries.withOwner(fingerprint));
     },
 
     async promoteCertificate(serial, at) {
       // Nearly every connection uses the current identity already: it takes no write lock.
-      if (!transactions.read(() => isNext(serial))) return;
-      transactions.write(() => {
-        const { device: owner } = bySerial(serial);
-        const promoted = db
-          .update(devices)
-          .set({ currentSerial: serial, nextSerial: null })
-          .where(and(eq(devices.id, owner), eq(devices.nextSerial, serial)))
-          .run();
-        if (promoted.changes > 0 && startsFresh(serial)) resetHistory(db, owner, at);
+      const { device, isNext } = transactions.read(() => {
+        const certificate = queries.bySerial(serial);
+        return { device: certificate.device, isNext: queries.device(certificate.device)?.nextSerial === serial };
+      });
+      if (!isNext) return;
+      await transactions.write(() => {
+        const promoted = statements.promote({ device, serial });
+        if (promoted > 0 && queries.startsFresh(serial)) resetHistory(db, device, at);
       });
     },
 
     async revokedCertificates() {
       return transactions.read(() =>
         db
-          .select()
+          .select({ serial: certificates.serial, revokedAt: certificates.revokedAt, notAfter: certificates.notAfter })
           .from(certificates)
           .where(eq(certificates.state, 'revoked'))
           .orderBy(asc(certificates.revokedAt))
@@ -282,15 +236,14 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
 
     async decideRequest(id, at, decide) {
       return transactions.write((journal) => {
-        const row = db.select().from(enrolmentRequests).where(eq(enrolmentRequests.id, id)).get();
-        const outcome = decide(row === undefined ? undefined : enrolmentRequest(row), device);
+        const outcome = decide(queries.request(id), (device) => queries.device(device));
         if (outcome.kind === 'decide') {
-          const { state, device: assigned, by } = outcome;
+          const { state, device, by } = outcome;
           const decided = {
             state,
             decidedAt: at.getTime(),
             decidedBy: by,
-            ...(assigned === undefined ? {} : { device: assigned }),
+            ...(device === undefined ? {} : { device }),
           };
           db.update(enrolmentRequests).set(decided).where(eq(enrolmentRequests.id, id)).run();
         }
@@ -307,7 +260,7 @@ export function enrolmentStore({ db, transactions, clock }: StoreContext): Enrol
     },
 
     async addCrl(crl, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         db.insert(crls)
           .values({
             number: crl.number,

@@ -51,35 +51,33 @@ const UNHEARD = {
   attempts: 0,
 } as const;
 
-export function fleetStore({ db, transactions }: StoreContext): FleetStore {
-  const insertDevice = db
-    .insert(devices)
-    .values({
-      id: sql.placeholder('id'),
-      class: sql.placeholder('class'),
-      site: sql.placeholder('site'),
-      serialNumber: sql.placeholder('serial'),
-      labels: sql.placeholder('labels'),
-      state: 'registered',
-      stateSince: sql.placeholder('at'),
-      createdAt: sql.placeholder('at'),
-    })
-    .onConflictDoNothing()
-    .prepare();
-  const insertSync = db
-    .insert(deviceSync)
-    .values({ device: sql.placeholder('id'), ...UNHEARD })
-    .prepare();
+export function fleetStore({ db, statements, transactions }: StoreContext): FleetStore {
+  const insertDevice = statements.change(
+    db
+      .insert(devices)
+      .values({
+        id: sql.placeholder('id'),
+        class: sql.placeholder('class'),
+        site: sql.placeholder('site'),
+        serialNumber: sql.placeholder('serial'),
+        labels: sql.placeholder('labels'),
+        state: 'registered',
+        stateSince: sql.placeholder('at'),
+        createdAt: sql.placeholder('at'),
+      })
+      .onConflictDoNothing(),
+  );
+  const insertSync = statements.change(db.insert(deviceSync).values({ device: sql.placeholder('id'), ...UNHEARD }));
 
   const addDevice = (row: InventoryRow, at: Date): void => {
     const values = { id: row.id, class: row.class, site: row.site, serial: row.serial };
-    const added = insertDevice.run({ ...values, labels: canonicalJson(row.labels), at: at.getTime() });
-    if (added.changes === 0) {
+    const added = insertDevice({ ...values, labels: canonicalJson(row.labels), at: at.getTime() });
+    if (added === 0) {
       throw new CroupierError('device.exists', `Device ${row.id} exists already; nothing was imported`, {
         detail: { device: row.id },
       });
     }
-    insertSync.run({ id: row.id });
+    insertSync({ id: row.id });
   };
 
   const find = (id: DeviceId): DeviceRecord | undefined => {
@@ -145,7 +143,7 @@ export function fleetStore({ db, transactions }: StoreContext): FleetStore {
 
   return {
     async importDevices(rows, at, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         for (const row of rows) addDevice(row, at);
         journal([audit], at);
       });
@@ -191,7 +189,7 @@ export function fleetStore({ db, transactions }: StoreContext): FleetStore {
     },
 
     async addTicket(ticket, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         if (!deviceExists(db, ticket.device))
           throw new CroupierError('device.not-found', `There is no device ${ticket.device}`);
         db.insert(tickets)

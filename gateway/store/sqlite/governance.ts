@@ -99,7 +99,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
     },
 
     async applyPolicy({ document, sha256, policy, appliedAt, appliedBy }, changes, removed, audit) {
-      const applied = transactions.write((journal) => {
+      const applied = await transactions.write((journal) => {
         const version = (currentPolicy()?.version ?? 0) + 1;
         db.insert(policies).values({ version, document, sha256, appliedAt: appliedAt.getTime(), appliedBy }).run();
         for (const change of changes) changeKeySet(change, appliedAt);
@@ -131,7 +131,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
     },
 
     async addOperator({ name, role, tokenHash, createdAt, createdBy }, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         const row = { name, role, tokenHash, createdAt: createdAt.getTime(), createdBy };
         const added = db.insert(operators).values(row).onConflictDoNothing({ target: operators.name }).run();
         if (added.changes === 0) throw new CroupierError('operator.exists', `Operator ${name} exists already`);
@@ -146,7 +146,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
     },
 
     async addApproval(added, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         db.insert(approvals)
           .values({
             ...added,
@@ -192,7 +192,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
     },
 
     async finishApproval(id, state, result, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         const finished = db
           .update(approvals)
           .set({ state, result })

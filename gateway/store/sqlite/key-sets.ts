@@ -1,10 +1,12 @@
 /** Key sets with their versions, and rollouts: few rows that many decisions look at. */
-import { and, asc, desc, eq, isNull } from 'drizzle-orm';
+import { and, asc, desc, eq, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { KeySetName } from '#schema/ids.ts';
 import { keySets, keyVersions, rollouts } from '#schema/tables.ts';
 import type { KeySetRecord, KeyVersionRecord, RolloutRecord } from '#gateway/ports/store/records.ts';
 import { blob, keySetHead, keyVersionRecord, ms, rolloutRecord } from './rows.ts';
+import { layout, type Row } from './statement.ts';
+import type { StoreContext } from './transaction.ts';
 
 export interface KeySetQueries {
   all(): readonly KeySetRecord[];
@@ -13,30 +15,38 @@ export interface KeySetQueries {
   open(): readonly RolloutRecord[];
 }
 
-export function keySetQueries(db: BetterSQLite3Database): KeySetQueries {
-  const heads = db.select().from(keySets).orderBy(asc(keySets.name)).prepare();
-  const versions = db.select().from(keyVersions).orderBy(asc(keyVersions.keySet), asc(keyVersions.version)).prepare();
-  const open = db.select().from(rollouts).where(isNull(rollouts.finishedAt)).orderBy(asc(rollouts.createdAt)).prepare();
+export function keySetQueries({ db, statements }: Pick<StoreContext, 'db' | 'statements'>): KeySetQueries {
+  const [headRow] = layout(keySets);
+  const [versionRow] = layout(keyVersions);
+  const [rolloutRow] = layout(rollouts);
+  const byName = eq(keySets.name, sql.placeholder('name'));
+  const ofSet = eq(keyVersions.keySet, sql.placeholder('name'));
+  const head = (row: Row) => keySetHead(headRow(row));
+  const version = (row: Row) => keyVersionRecord(versionRow(row));
+  const heads = statements.all(db.select().from(keySets).orderBy(asc(keySets.name)), head);
+  const versions = statements.all(
+    db.select().from(keyVersions).orderBy(asc(keyVersions.keySet), asc(keyVersions.version)),
+    version,
+  );
+  const oneHead = statements.first(db.select().from(keySets).where(byName), head);
+  const versionsOf = statements.all(
+    db.select().from(keyVersions).where(ofSet).orderBy(asc(keyVersions.version)),
+    version,
+  );
+  const open = statements.all(
+    db.select().from(rollouts).where(isNull(rollouts.finishedAt)).orderBy(asc(rollouts.createdAt)),
+    (row) => rolloutRecord(rolloutRow(row)),
+  );
   return {
     all() {
-      const byName = Map.groupBy(versions.all().map(keyVersionRecord), (version) => version.keySet);
-      return heads.all().map((row) => {
-        const head = keySetHead(row);
-        return { ...head, versions: byName.get(head.name) ?? [] };
-      });
+      const bySet = Map.groupBy(versions(), (entry) => entry.keySet);
+      return heads().map((entry) => ({ ...entry, versions: bySet.get(entry.name) ?? [] }));
     },
     one(name) {
-      const row = db.select().from(keySets).where(eq(keySets.name, name)).get();
-      if (row === undefined) return undefined;
-      const ofSet = db
-        .select()
-        .from(keyVersions)
-        .where(eq(keyVersions.keySet, name))
-        .orderBy(asc(keyVersions.version))
-        .all();
-      return { ...keySetHead(row), versions: ofSet.map(keyVersionRecord) };
+      const found = oneHead({ name });
+      return found === undefined ? undefined : { ...found, versions: versionsOf({ name }) };
     },
-    open: () => open.all().map(rolloutRecord),
+    open: () => open(),
   };
 }
 

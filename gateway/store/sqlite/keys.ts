@@ -34,18 +34,18 @@ function changedVersion(version: KeyVersionRecord, change: KeyVersionChange, at:
   };
 }
 
-export function keyVersionStore({ db, transactions, flushLog }: StoreContext): KeyVersionStore {
-  const queries = keySetQueries(db);
-  const insertTarget = db
-    .insert(rolloutTargets)
-    .values({
+export function keyVersionStore(context: StoreContext): KeyVersionStore {
+  const { db, statements, transactions, flushLog } = context;
+  const queries = keySetQueries(context);
+  const insertTarget = statements.change(
+    db.insert(rolloutTargets).values({
       rollout: sql.placeholder('rollout'),
       device: sql.placeholder('device'),
       wave: sql.placeholder('wave'),
       state: sql.placeholder('state'),
       changedAt: sql.placeholder('at'),
-    })
-    .prepare();
+    }),
+  );
 
   const find = (id: RolloutId): RolloutRecord | undefined => {
     const row = db.select().from(rollouts).where(eq(rollouts.id, id)).get();
@@ -76,7 +76,7 @@ export function keyVersionStore({ db, transactions, flushLog }: StoreContext): K
         const chosen = target(device);
         if (chosen === undefined) continue;
         const state = device.state.kind === 'quarantined' ? 'quarantined' : chosen.state;
-        insertTarget.run({ rollout: rollout.id, device: device.id, wave: chosen.wave, state, at: at.getTime() });
+        insertTarget({ rollout: rollout.id, device: device.id, wave: chosen.wave, state, at: at.getTime() });
       }
       after = found.at(-1)?.id ?? after;
       more = found.length === PAGE;
@@ -148,7 +148,7 @@ export function keyVersionStore({ db, transactions, flushLog }: StoreContext): K
     },
 
     async advanceRollout(id, at, decide) {
-      const outcome = transactions.write((journal) => {
+      const outcome = await transactions.write((journal) => {
         const rollout = find(id);
         const keySet = rollout === undefined ? undefined : queries.one(rollout.keySet);
         const decided = decide(rollout, keySet, rollout === undefined ? NO_PROGRESS : rolloutProgress(db, rollout));

@@ -17,6 +17,7 @@ import { fleetStore } from './fleet.ts';
 import { governanceStore } from './governance.ts';
 import { keyVersionStore } from './keys.ts';
 import { migrateDatabase } from './migrate.ts';
+import { statementsOn } from './statement.ts';
 import { transactionsOn, type StoreContext } from './transaction.ts';
 import { trustStore } from './trust.ts';
 
@@ -37,7 +38,7 @@ export interface SqliteStoreOptions {
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   const sqlite = openDatabase(options.path, options.busyTimeoutMs);
   try {
-    return storeOn(sqlite, options.realm, options.clock);
+    return await storeOn(sqlite, options.realm, options.clock);
   } catch (error) {
     sqlite.close();
     throw error;
@@ -83,14 +84,15 @@ function prepareConnection(sqlite: Database.Database): void {
 }
 
 /** The store over an open, migrated connection. */
-export function storeOn(sqlite: Database.Database, realm: Realm, clock: Clock = systemClock): Store {
+export async function storeOn(sqlite: Database.Database, realm: Realm, clock: Clock = systemClock): Promise<Store> {
   const db = drizzle({ client: sqlite });
-  const transactions = transactionsOn(sqlite, auditJournal(db, realm));
-  transactions.write(() => claimRealm(db, realm));
+  const statements = statementsOn(sqlite);
+  const transactions = transactionsOn(sqlite, auditJournal(db, statements, realm));
+  await transactions.write(() => claimRealm(db, realm));
   const context: StoreContext = {
     db,
+    statements,
     transactions,
-    realm,
     clock,
     flushLog: () => flushLog(sqlite),
   };
@@ -103,6 +105,7 @@ export function storeOn(sqlite: Database.Database, realm: Realm, clock: Clock = 
     ...governanceStore(context),
     ...auditStore(context),
     async close() {
+      transactions.close();
       sqlite.close();
     },
   };

@@ -49,6 +49,9 @@ export const optional = <Schema extends z.ZodType>(
 ): z.ZodPipe<z.ZodNullable<Schema>, z.ZodTransform<z.output<Schema> | undefined, z.output<Schema> | null>> =>
   schema.nullable().transform((value) => value ?? undefined);
 
+/** A flag as SQLite has it, or as drizzle makes it. */
+const Flag = z.union([z.boolean(), z.literal(0).transform(() => false), z.literal(1).transform(() => true)]);
+
 const jsonText = z.string().transform((text, context): unknown => {
   try {
     return JSON.parse(text);
@@ -100,7 +103,7 @@ export const deviceRecord: (row: unknown) => DeviceRecord = reader(
 export const syncRecord: (row: unknown) => SyncRecord = reader(
   z.object({
     device: DeviceId,
-    connected: z.boolean(),
+    connected: Flag,
     address: optional(z.string()),
     lastSeenAt: optional(Instant),
     seq: z.int(),
@@ -108,8 +111,8 @@ export const syncRecord: (row: unknown) => SyncRecord = reader(
     counter: z.int(),
     digest: optional(Sha256),
     nonce: optional(z.string()),
-    nonceAnswered: z.boolean(),
-    clockTrusted: z.boolean(),
+    nonceAnswered: Flag,
+    clockTrusted: Flag,
     boots: jsonText.pipe(z.array(z.string())),
     trustVersion: TrustVersion,
     agentVersion: optional(z.string()),

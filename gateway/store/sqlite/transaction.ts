@@ -1,14 +1,17 @@
 /**
- * The two kinds of transaction. Both are synchronous from begin to end: better-sqlite3 has one connection, and what
- * a callback writes after an `await` would land outside of its transaction. The types refuse such a callback.
+ * The two kinds of transaction. Work inside them is synchronous from begin to end: better-sqlite3 has one connection,
+ * and what a callback writes after an `await` would land outside of its transaction. The types refuse such a callback.
+ *
+ * Writes that are asked for in one turn of the event loop share a commit, since a commit waits for the disk. Each has
+ * a savepoint of its own: one that throws is undone alone, and none is answered before all are on the disk.
  */
 import type Database from 'better-sqlite3';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { AuditEvent } from '#schema/audit.ts';
 import { CroupierError } from '#schema/errors.ts';
-import type { Realm } from '#schema/ids.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import { storeFault } from './faults.ts';
+import type { Statements } from './statement.ts';
 
 /** A result that is there when the callback returns; a promise becomes `never`, so that no async callback fits. */
 export type Settled<T> = T extends PromiseLike<unknown> ? never : T;
@@ -20,33 +23,114 @@ export interface Transactions {
   /** A consistent view for several statements. Errors: `store.unavailable`, `store.corrupt`. */
   read<T>(work: () => Settled<T>): T;
   /**
-   * Takes the write lock first, so that nothing read can change before the commit. Whatever `work` throws rolls
-   * everything back and is thrown on. Errors: `store.unavailable`, `store.corrupt`, `audit.unavailable`.
+   * Runs `work` under the write lock, so that nothing it reads can change before the commit, and answers once that is
+   * durable. Whatever `work` throws undoes it and is thrown on. Errors: `store.unavailable`, `store.corrupt`,
+   * `audit.unavailable`.
    */
-  write<T>(work: (journal: Journal) => Settled<T>): T;
+  write<T>(work: (journal: Journal) => Settled<T>): Promise<T>;
+  /** Commits what is waiting; later calls are refused. */
+  close(): void;
 }
 
 /** What every part of the store works with. */
 export interface StoreContext {
   readonly db: BetterSQLite3Database;
+  readonly statements: Statements;
   readonly transactions: Transactions;
-  readonly realm: Realm;
   readonly clock: Clock;
   /** Empties the write-ahead log, so that erased bytes are in no file. Best effort: a reader may hold it. */
   readonly flushLog: () => void;
 }
 
+/** A commit takes in no more work after this time, so that the event loop gets its turn. */
+const GROUP_MS = 15;
+
+interface Waiting {
+  run(): void;
+  commit(): void;
+  fail(error: unknown): void;
+}
+
+const closed = (): CroupierError => new CroupierError('store.unavailable', 'The database has been closed');
+
 export function transactionsOn(sqlite: Database.Database, journal: Journal): Transactions {
-  const run = <T>(work: () => T): T => {
-    if (!sqlite.open) throw new CroupierError('store.unavailable', 'The database has been closed');
+  let waiting: Waiting[] = [];
+  let scheduled = false;
+  let open = true;
+
+  /** Runs as many as fit into the time; returns how many. Those that failed by themselves are answered already. */
+  const runAll = (group: readonly Waiting[], undone: Set<Waiting>): number => {
+    const deadline = performance.now() + GROUP_MS;
+    let count = 0;
+    for (const item of group) {
+      if (count > 0 && performance.now() > deadline) break;
+      count += 1;
+      try {
+        sqlite.transaction(() => item.run())();
+      } catch (error) {
+        // A full or failing disk may have undone the whole transaction, not just the savepoint.
+        if (!sqlite.inTransaction) throw error;
+        undone.add(item);
+        item.fail(error);
+      }
+    }
+    return count;
+  };
+
+  const commitGroup = (): void => {
+    const group = waiting;
+    const undone = new Set<Waiting>();
+    waiting = [];
     try {
-      return work();
+      const count = sqlite.transaction(() => runAll(group, undone)).immediate();
+      waiting = group.slice(count);
+      for (const item of group.slice(0, count)) if (!undone.has(item)) item.commit();
     } catch (error) {
-      throw storeFault(error);
+      for (const item of group) if (!undone.has(item)) item.fail(error);
     }
   };
+
+  const turn = (): void => {
+    scheduled = false;
+    if (waiting.length > 0) commitGroup();
+    schedule();
+  };
+
+  const schedule = (): void => {
+    if (scheduled || waiting.length === 0) return;
+    scheduled = true;
+    setImmediate(turn);
+  };
+
   return {
-    read: (work) => run(() => sqlite.transaction(work).deferred()),
-    write: (work) => run(() => sqlite.transaction(() => work(journal)).immediate()),
+    read(work) {
+      if (!open) throw closed();
+      try {
+        return sqlite.transaction(work).deferred();
+      } catch (error) {
+        throw storeFault(error);
+      }
+    },
+
+    write<T>(work: (journal: Journal) => Settled<T>): Promise<T> {
+      if (!open) return Promise.reject(closed());
+      const { promise, resolve, reject } = Promise.withResolvers<T>();
+      let answer = (): void => {};
+      waiting.push({
+        run: () => {
+          const result: T = work(journal);
+          answer = () => resolve(result);
+        },
+        commit: () => answer(),
+        fail: (error) => reject(storeFault(error)),
+      });
+      schedule();
+      return promise;
+    },
+
+    close() {
+      while (waiting.length > 0) commitGroup();
+      open = false;
+    },
   };
 }

@@ -40,7 +40,7 @@ export function trustStore({ db, transactions }: StoreContext): TrustStore {
 
     async putAuthority({ role, keyLabel, certificate }, at, audit) {
       const row = { keyLabel, certificate: blob(certificate), createdAt: at.getTime() };
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         db.insert(authorities)
           .values({ role, ...row })
           .onConflictDoUpdate({ target: authorities.role, set: row })
@@ -74,7 +74,7 @@ export function trustStore({ db, transactions }: StoreContext): TrustStore {
     },
 
     async appendTrustBundle(bundle, at, audit) {
-      transactions.write((journal) => {
+      await transactions.write((journal) => {
         const fault = forkedBy(bundle, latest());
         if (fault !== undefined) throw new CroupierError('trust.link-forked', `Trust bundle not added: ${fault}`);
         db.insert(trustBundles)
