@@ -80,7 +80,9 @@ async function lay(options: GatewayOptions, closing: Closing): Promise<Foundatio
   const data = dataDirectory(options.directory);
   const file = await loadConfig(data);
   const config: Config = { ...file, listen: { ...file.listen, ...options.listen } };
-  const log = options.log ?? pino({ level: config.log.level, base: { realm: config.realm } }, pino.destination({ fd: 2, sync: false }));
+  const log =
+    options.log ??
+    pino({ level: config.log.level, base: { realm: config.realm } }, pino.destination({ fd: 2, sync: false }));
   const release = await lockDataDirectory(data);
   closing.add(release);
   const keyStore = await openConfiguredKeyStore(data, config, (health) => {
@@ -89,14 +91,20 @@ async function lay(options: GatewayOptions, closing: Closing): Promise<Foundatio
   });
   closing.add(() => keyStore.close());
   const clock = options.clock ?? systemClock;
-  const store = await openSqliteStore({ path: config.store.path, realm: config.realm, clock, busyTimeoutMs: config.store.busyTimeout });
+  const store = await openSqliteStore({
+    path: config.store.path,
+    realm: config.realm,
+    clock,
+    busyTimeoutMs: config.store.busyTimeout,
+  });
   closing.add(() => store.close());
   return { data, config, store, keyStore, clock, random: options.random ?? systemRandom, log, closing };
 }
 
 async function currentPolicyOf(store: Store, data: DataDirectory) {
   const record = await store.currentPolicy();
-  if (record === undefined) throw new CroupierError('config.missing', `${data.root} has no policy yet; run croupier init`);
+  if (record === undefined)
+    throw new CroupierError('config.missing', `${data.root} has no policy yet; run croupier init`);
   return record.policy;
 }
 
@@ -129,7 +137,18 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
       randomBytes: (length) => randomBytes(length),
       recordIntent: async ({ serialNumber, tbs }) => {
         const details = { tbs: createHash('sha256').update(tbs).digest('hex') };
-        await store.appendAudit([{ action: 'certificate.intend', outcome: 'success', actor: { type: 'gateway', id: 'tls' }, object: { type: 'certificate', id: serialNumber }, details }], clock.now());
+        await store.appendAudit(
+          [
+            {
+              action: 'certificate.intend',
+              outcome: 'success',
+              actor: { type: 'gateway', id: 'tls' },
+              object: { type: 'certificate', id: serialNumber },
+              details,
+            },
+          ],
+          clock.now(),
+        );
       },
     },
     authorities.operationsCa,
@@ -150,11 +169,31 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   });
   closing.add(() => broker.close());
 
-  const dispatcher = createDispatcher({ realm, store, keyStore, broker, clock, log, metrics, policy: policyNow, signer: () => authorities.messageSigner });
+  const dispatcher = createDispatcher({
+    realm,
+    store,
+    keyStore,
+    broker,
+    clock,
+    log,
+    metrics,
+    policy: policyNow,
+    signer: () => authorities.messageSigner,
+  });
   closing.add(() => dispatcher.stop());
   const rollouts = createRolloutDriver({ store, clock, log, onDue: () => dispatcher.ring() });
   closing.add(() => rollouts.stop());
-  const intake = createIntake({ realm, store, broker, clock, log, metrics, policy: policyNow, onDue: () => dispatcher.ring(), onProgress: () => rollouts.ring() });
+  const intake = createIntake({
+    realm,
+    store,
+    broker,
+    clock,
+    log,
+    metrics,
+    policy: policyNow,
+    onDue: () => dispatcher.ring(),
+    onProgress: () => rollouts.ring(),
+  });
   closing.add(() => intake.stop());
   const presence = createPresenceKeeper(store, clock, log, () => {
     dispatcher.ring();
@@ -168,13 +207,51 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   if (bundle !== undefined) await announceTrust(broker, realm, bundle);
 
   const cacerts = [authorities.deviceCa.certificate, authorities.operationsCa, authorities.root];
-  const enrol = createEnrolment({ realm, operator: config.operator, store, clock, random, log, metrics, policy: policyNow, authority: () => authorities.deviceCa, crlUrl: () => undefined });
-  const est = await createEstServer({ host: listen.host, port: listen.est, realm, tls: deviceTls, enrol, cacerts: () => cacerts, policy: policyNow, failuresPerMinute: config.est.failuresPerMinute, clock, log });
+  const enrol = createEnrolment({
+    realm,
+    operator: config.operator,
+    store,
+    clock,
+    random,
+    log,
+    metrics,
+    policy: policyNow,
+    authority: () => authorities.deviceCa,
+    crlUrl: () => undefined,
+  });
+  const est = await createEstServer({
+    host: listen.host,
+    port: listen.est,
+    realm,
+    tls: deviceTls,
+    enrol,
+    cacerts: () => cacerts,
+    policy: policyNow,
+    failuresPerMinute: config.est.failuresPerMinute,
+    clock,
+    log,
+  });
   closing.add(() => est.close());
-  const publicListener = await createPublicServer({ host: listen.host, port: listen.public, realm, health: async () => ({}), crl: async () => { throw new CroupierError('store.unavailable'); }, trust: store, cacerts: () => cacerts, log });
+  const publicListener = await createPublicServer({
+    host: listen.host,
+    port: listen.public,
+    realm,
+    health: async () => ({}),
+    crl: async () => {
+      throw new CroupierError('store.unavailable');
+    },
+    trust: store,
+    cacerts: () => cacerts,
+    log,
+  });
   closing.add(() => publicListener.close());
 
-  const run: RunFile = { pid: process.pid, startedAt: clock.now().toISOString(), host: listen.host, ports: { est: est.port, mqtt: broker.port, api: 0, public: publicListener.port } };
+  const run: RunFile = {
+    pid: process.pid,
+    startedAt: clock.now().toISOString(),
+    host: listen.host,
+    ports: { est: est.port, mqtt: broker.port, api: 0, public: publicListener.port },
+  };
   await writeRunFile(data, run);
   closing.add(() => removeRunFile(data));
   dispatcher.ring();

@@ -56,7 +56,14 @@ export const AuditCheckpointBody = z.object({
 export type AuditCheckpointBody = z.infer<typeof AuditCheckpointBody>;
 
 export const AuditExportLine = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('head'), realm: Realm, root: Base64, exportedAt: Timestamp, first: z.int(), last: z.int() }),
+  z.object({
+    kind: z.literal('head'),
+    realm: Realm,
+    root: Base64,
+    exportedAt: Timestamp,
+    first: z.int(),
+    last: z.int(),
+  }),
   z.object({ kind: z.literal('record'), record: AuditRecord }),
   /** `cms`: SignedData over AuditCheckpointBody, DER, base64. */
   z.object({ kind: z.literal('checkpoint'), cms: Base64 }),

@@ -44,11 +44,15 @@ export const Config = z.strictObject({
       maxConnections: z.int().min(1).default(5_000),
     })
     .prefault({}),
-  log: z.strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info') }).prefault({}),
+  log: z
+    .strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info') })
+    .prefault({}),
   audit: z
     .strictObject({ checkpointEvery: Duration.default(60_000), checkpointRecords: z.int().min(1).default(1_000) })
     .prefault({}),
-  crl: z.strictObject({ validity: Duration.default(7 * 86_400_000), refresh: Duration.default(86_400_000) }).prefault({}),
+  crl: z
+    .strictObject({ validity: Duration.default(7 * 86_400_000), refresh: Duration.default(86_400_000) })
+    .prefault({}),
 });
 export type Config = z.infer<typeof Config>;
 export type ConfigDocument = z.input<typeof Config>;

@@ -12,14 +12,24 @@ export function describeIssues(error: z.ZodError): string {
 }
 
 /** Parses `value` or throws `code` with the faults named. `what` names the thing in the message. */
-export function parseWith<Schema extends z.ZodType>(schema: Schema, value: unknown, code: ErrorCode, what: string): z.infer<Schema> {
+export function parseWith<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  code: ErrorCode,
+  what: string,
+): z.infer<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   throw new CroupierError(code, `${what}: ${describeIssues(result.error)}`, { cause: result.error });
 }
 
 /** JSON text to a type. The text itself never reaches the message. */
-export function parseJson<Schema extends z.ZodType>(schema: Schema, text: string, code: ErrorCode, what: string): z.infer<Schema> {
+export function parseJson<Schema extends z.ZodType>(
+  schema: Schema,
+  text: string,
+  code: ErrorCode,
+  what: string,
+): z.infer<Schema> {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -16,7 +16,11 @@ export const ClassPolicy = z.strictObject({
   keyTypes: z.array(DeviceKeyType).min(1),
   validity: Duration.refine((ms) => ms >= 60_000 && ms <= days(825), 'between 1m and 825d'),
   /** Point of renewal as a fraction of the validity. */
-  renewAt: z.number().min(0.1).max(0.95).default(2 / 3),
+  renewAt: z
+    .number()
+    .min(0.1)
+    .max(0.95)
+    .default(2 / 3),
   /** How long after expiry the device may still renew with its last certificate. */
   grace: Duration.default(days(90)),
 });

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { DeviceId, Realm, Sha256, Timestamp } from './ids.ts';
 
 /** 100 bits in Crockford's base32, four groups of five: can be typed on a keypad. */
-export const TicketCode = z.string().regex(/^[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){3}$/, 'not a one-time code');
+export const TicketCode = z
+  .string()
+  .regex(/^[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){3}$/, 'not a one-time code');
 
 export const Ticket = z.object({
   v: z.literal(1),

@@ -23,7 +23,9 @@ export function mayPublish(realm: Realm, device: DeviceId, topic: string): boole
 }
 
 export function maySubscribe(realm: Realm, device: DeviceId, filter: string): boolean {
-  return filter === updateTopic(realm, device) || filter === trustLinkTopic(realm, device) || filter === trustTopic(realm);
+  return (
+    filter === updateTopic(realm, device) || filter === trustLinkTopic(realm, device) || filter === trustTopic(realm)
+  );
 }
 
 /** The device that a report or status topic of this realm belongs to. */

@@ -23,10 +23,17 @@ interface Sealing {
   readonly realm: Realm;
 }
 
-async function sealVersion(sealing: Sealing, ring: PlannedKeyring, number: KeyVersionNumber, device: DeviceId, recipient: Recipient): Promise<KeyDelivery> {
+async function sealVersion(
+  sealing: Sealing,
+  ring: PlannedKeyring,
+  number: KeyVersionNumber,
+  device: DeviceId,
+  recipient: Recipient,
+): Promise<KeyDelivery> {
   const { keySet } = ring;
   const version = keySet.versions.find((entry) => entry.version === number);
-  if (version === undefined) throw new CroupierError('keyset.version-not-found', `${keySet.name} has no version ${number}`);
+  if (version === undefined)
+    throw new CroupierError('keyset.version-not-found', `${keySet.name} has no version ${number}`);
   return withWorkingKey(sealing.keyStore, sealing.realm, keySet, version, device, (key) => {
     const clear = encodeKeyPackage({ device, keySet: keySet.name, version: number, key });
     try {
@@ -47,9 +54,15 @@ async function sealVersion(sealing: Sealing, ring: PlannedKeyring, number: KeyVe
  * Seals the keys of a planned update to the device's certificate and writes its body. Nothing is signed yet.
  * Errors: `hsm.unavailable`, `hsm.unwrap-failed`.
  */
-export async function composeUpdate(sealing: Sealing, planned: PlannedUpdate, now: Date, validityMs: number): Promise<ComposedUpdate> {
+export async function composeUpdate(
+  sealing: Sealing,
+  planned: PlannedUpdate,
+  now: Date,
+  validityMs: number,
+): Promise<ComposedUpdate> {
   const { device, identity } = planned;
-  if (identity.der === undefined) throw new CroupierError('internal.unexpected', `certificate ${identity.serial} is not signed`);
+  if (identity.der === undefined)
+    throw new CroupierError('internal.unexpected', `certificate ${identity.serial} is not signed`);
   const needsKeys = planned.keyrings.some((ring) => ring.deliver.length > 0);
   const recipient = needsKeys ? prepareRecipient(identity.der) : undefined;
   const keyrings: KeyringUpdate[] = [];
@@ -62,7 +75,14 @@ export async function composeUpdate(sealing: Sealing, planned: PlannedUpdate, no
       keys.push(delivery);
       offered.push({ keySet: ring.keySet.name, version: number, kcv: delivery.kcv });
     }
-    keyrings.push({ keySet: ring.keySet.name, revision: ring.revision, active: ring.active, accept: [...ring.accept], destroy: [...ring.destroy], keys });
+    keyrings.push({
+      keySet: ring.keySet.name,
+      revision: ring.revision,
+      active: ring.active,
+      accept: [...ring.accept],
+      destroy: [...ring.destroy],
+      keys,
+    });
   }
   const update: Update = {
     v: MESSAGE_VERSION,
@@ -75,7 +95,9 @@ export async function composeUpdate(sealing: Sealing, planned: PlannedUpdate, no
     nonce: planned.nonce ?? null,
     trustVersion: planned.trustVersion,
     keyrings,
-    ...(planned.renew === undefined ? {} : { renew: { by: planned.renew.by.toISOString(), reason: planned.renew.reason } }),
+    ...(planned.renew === undefined
+      ? {}
+      : { renew: { by: planned.renew.by.toISOString(), reason: planned.renew.reason } }),
     time: now.toISOString(),
   };
   const body = Buffer.from(JSON.stringify(update), 'utf8');

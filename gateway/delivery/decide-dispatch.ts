@@ -13,13 +13,23 @@ function moved(target: RolloutTarget, state: RolloutTarget['state'], code?: stri
 }
 
 /** Targets whose version is in this update become offered; those that stay silent too long are stalled. */
-function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date, stallAfter: number): readonly TargetMove[] {
+function targetMoves(
+  state: DeliveryState,
+  update: PlannedUpdate,
+  now: Date,
+  stallAfter: number,
+): readonly TargetMove[] {
   const moves: TargetMove[] = [];
   for (const { rollout, target } of state.rollouts) {
     if (target === undefined) continue;
-    const offers = update.keyrings.some((ring) => ring.keySet.name === rollout.keySet && ring.deliver.includes(rollout.toVersion));
+    const offers = update.keyrings.some(
+      (ring) => ring.keySet.name === rollout.keySet && ring.deliver.includes(rollout.toVersion),
+    );
     if (offers && target.state === 'pending') moves.push(moved(target, 'offered'));
-    const silent = target.state === 'offered' && target.offeredAt !== undefined && now.getTime() - target.offeredAt.getTime() > stallAfter;
+    const silent =
+      target.state === 'offered' &&
+      target.offeredAt !== undefined &&
+      now.getTime() - target.offeredAt.getTime() > stallAfter;
     if (silent) moves.push(moved(target, 'stalled', 'network.timeout'));
   }
   return moves;
@@ -30,7 +40,9 @@ function renewal(state: DeliveryState, now: Date): PlannedUpdate['renew'] {
   if (identity === undefined) return undefined;
   const from = identity.notBefore.getTime();
   const to = identity.notAfter.getTime();
-  return now.getTime() > from + (to - from) * RENEW_REMINDER ? { by: identity.notAfter, reason: 'expiring' } : undefined;
+  return now.getTime() > from + (to - from) * RENEW_REMINDER
+    ? { by: identity.notAfter, reason: 'expiring' }
+    : undefined;
 }
 
 /**
@@ -40,7 +52,8 @@ function renewal(state: DeliveryState, now: Date): PlannedUpdate['renew'] {
 export function decideDispatch(state: DeliveryState, now: Date, policy: Policy['delivery']): DispatchOutcome {
   const { device, sync, identity } = state;
   const idle: DispatchOutcome = { kind: 'settle', dueAt: undefined, attempts: 0, targets: [] };
-  if (device.state.kind !== 'enrolled' || identity === undefined || identity.state !== 'issued' || !sync.connected) return idle;
+  if (device.state.kind !== 'enrolled' || identity === undefined || identity.state !== 'issued' || !sync.connected)
+    return idle;
   // A device that never reported tells nothing yet: its first report comes by itself when it connects.
   if (sync.nonce === undefined) return idle;
 

@@ -5,15 +5,33 @@
 import type { AuditEvent } from '#schema/audit.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import type { Report, ReportedKeyring } from '#schema/messages/report.ts';
-import type { DeliveryState, ReportOutcome, TargetMove, VerifiedReport, VersionProof } from '#gateway/ports/store/delivery.ts';
-import type { DeviceKeyVersion, KeySetRecord, RolloutRecord, RolloutTarget, TargetState } from '#gateway/ports/store/records.ts';
+import type {
+  DeliveryState,
+  ReportOutcome,
+  TargetMove,
+  VerifiedReport,
+  VersionProof,
+} from '#gateway/ports/store/delivery.ts';
+import type {
+  DeviceKeyVersion,
+  KeySetRecord,
+  RolloutRecord,
+  RolloutTarget,
+  TargetState,
+} from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
 import { resendDelay, spreadOf } from './backoff.ts';
 import { isHeld, keyringDifferences } from './desired.ts';
 
 const BOOTS_KEPT = 8;
 
-function event(verified: VerifiedReport, action: string, outcome: AuditEvent['outcome'], code: ErrorCode | undefined, details: NonNullable<AuditEvent['details']>): AuditEvent {
+function event(
+  verified: VerifiedReport,
+  action: string,
+  outcome: AuditEvent['outcome'],
+  code: ErrorCode | undefined,
+  details: NonNullable<AuditEvent['details']>,
+): AuditEvent {
   const { report, address } = verified;
   return {
     action,
@@ -27,7 +45,11 @@ function event(verified: VerifiedReport, action: string, outcome: AuditEvent['ou
   };
 }
 
-function quarantine(verified: VerifiedReport, code: ErrorCode, details: NonNullable<AuditEvent['details']>): ReportOutcome {
+function quarantine(
+  verified: VerifiedReport,
+  code: ErrorCode,
+  details: NonNullable<AuditEvent['details']>,
+): ReportOutcome {
   return { kind: 'quarantine', code, audit: [event(verified, 'device.quarantine', 'success', code, details)] };
 }
 
@@ -37,25 +59,34 @@ type History = 'new' | 'duplicate' | 'late' | 'report.regressed' | 'report.forke
  * Where the report stands in the device's one history of reports. A restored image starts a new boot with an old
  * counter; a clone continues from the same report as its twin.
  */
-export function placeInHistory(state: Pick<DeliveryState['sync'], 'digest' | 'counter' | 'boots'>, report: Report, digest: string): History {
+export function placeInHistory(
+  state: Pick<DeliveryState['sync'], 'digest' | 'counter' | 'boots'>,
+  report: Report,
+  digest: string,
+): History {
   if (digest === state.digest) return 'duplicate';
   const knownBoot = state.boots.includes(report.bootId);
   if (report.counter <= state.counter) {
     if (report.counter === state.counter && knownBoot) return 'report.forked';
     return knownBoot ? 'late' : 'report.regressed';
   }
-  if (report.counter === state.counter + 1 && state.digest !== undefined && report.previous !== state.digest) return 'report.forked';
+  if (report.counter === state.counter + 1 && state.digest !== undefined && report.previous !== state.digest)
+    return 'report.forked';
   return 'new';
 }
 
 /** A device never loses what it proved: less than before means that its storage went back in time (I5). */
 export function regression(state: DeliveryState, report: Report): string | undefined {
-  if (report.trustVersion < state.sync.trustVersion) return `trust bundle ${report.trustVersion} after ${state.sync.trustVersion}`;
+  if (report.trustVersion < state.sync.trustVersion)
+    return `trust bundle ${report.trustVersion} after ${state.sync.trustVersion}`;
   if (report.lastSeq < state.sync.lastSeq) return `update ${report.lastSeq} after ${state.sync.lastSeq}`;
   for (const row of state.versions) {
-    const reported = report.keyrings.find((ring) => ring.keySet === row.keySet)?.versions.find((version) => version.version === row.version);
+    const reported = report.keyrings
+      .find((ring) => ring.keySet === row.keySet)
+      ?.versions.find((version) => version.version === row.version);
     if (isHeld(row.state) && reported === undefined) return `${row.keySet} version ${row.version} is gone`;
-    if (row.state === 'destroyed' && reported !== undefined && reported.state !== 'destroyed') return `${row.keySet} version ${row.version} is back after its destruction`;
+    if (row.state === 'destroyed' && reported !== undefined && reported.state !== 'destroyed')
+      return `${row.keySet} version ${row.version} is back after its destruction`;
   }
   return undefined;
 }
@@ -67,7 +98,11 @@ interface Proved {
 }
 
 /** Check value that the version must have on this device, where the gateway knows it. */
-function expectedKcv(keySet: KeySetRecord | undefined, row: DeviceKeyVersion | undefined, version: number): string | undefined {
+function expectedKcv(
+  keySet: KeySetRecord | undefined,
+  row: DeviceKeyVersion | undefined,
+  version: number,
+): string | undefined {
   if (row?.kcv !== undefined) return row.kcv;
   return keySet?.scope === 'shared' ? keySet.versions.find((entry) => entry.version === version)?.kcv : undefined;
 }
@@ -112,7 +147,8 @@ const RANK: Readonly<Record<TargetState, number>> = {
 
 /** State of a target as the device's own proofs show it. */
 function provedState(rollout: RolloutRecord, rows: readonly DeviceKeyVersion[]): TargetState | undefined {
-  const stateOf = (version: number): DeviceKeyVersion['state'] | undefined => rows.find((row) => row.keySet === rollout.keySet && row.version === version)?.state;
+  const stateOf = (version: number): DeviceKeyVersion['state'] | undefined =>
+    rows.find((row) => row.keySet === rollout.keySet && row.version === version)?.state;
   const now = stateOf(rollout.toVersion);
   if (now === 'stored') return 'stored';
   if (now !== 'active') return undefined;
@@ -131,12 +167,19 @@ function isOvertaken(rollout: RolloutRecord, keySets: readonly KeySetRecord[]): 
   return version !== undefined && version.state !== 'pre-activation' && version.state !== 'active';
 }
 
-function moveTarget(entry: { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined }, state: DeliveryState, rows: readonly DeviceKeyVersion[], report: Report): TargetMove | undefined {
+function moveTarget(
+  entry: { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined },
+  state: DeliveryState,
+  rows: readonly DeviceKeyVersion[],
+  report: Report,
+): TargetMove | undefined {
   const { rollout, target } = entry;
   const from: TargetState = target?.state ?? 'pending';
   if (from === 'exempt' || from === 'superseded') return undefined;
   const proved = provedState(rollout, rows);
-  const latest = report.results.find((result) => result.seq === state.sync.seq) ?? report.results.find((result) => result.seq === report.lastSeq);
+  const latest =
+    report.results.find((result) => result.seq === state.sync.seq) ??
+    report.results.find((result) => result.seq === report.lastSeq);
   let to: TargetState = from;
   let code: string | undefined;
   let deferredUntil: Date | undefined;
@@ -150,15 +193,28 @@ function moveTarget(entry: { readonly rollout: RolloutRecord; readonly target: R
     code = latest.code;
     deferredUntil = latest.until === undefined ? undefined : new Date(latest.until);
   }
-  const same = target !== undefined && to === from && code === target.code && deferredUntil?.getTime() === target.deferredUntil?.getTime();
+  const same =
+    target !== undefined &&
+    to === from &&
+    code === target.code &&
+    deferredUntil?.getTime() === target.deferredUntil?.getTime();
   return same ? undefined : { rollout: rollout.id, state: to, wave: target?.wave ?? 0, code, deferredUntil };
 }
 
 /** When the dispatcher looks at the device next. */
-function due(state: DeliveryState, rows: readonly DeviceKeyVersion[], report: Report, progressed: boolean, now: Date, policy: Policy['delivery']): { readonly dueAt: Date | undefined; readonly attempts: number } {
-  const differs = keyringDifferences({ ...state, versions: rows }).length > 0 || report.trustVersion < state.trustLatest;
+function due(
+  state: DeliveryState,
+  rows: readonly DeviceKeyVersion[],
+  report: Report,
+  progressed: boolean,
+  now: Date,
+  policy: Policy['delivery'],
+): { readonly dueAt: Date | undefined; readonly attempts: number } {
+  const differs =
+    keyringDifferences({ ...state, versions: rows }).length > 0 || report.trustVersion < state.trustLatest;
   if (!differs && report.clock.trusted) return { dueAt: undefined, attempts: 0 };
-  const answersLatest = report.lastSeq === state.sync.seq || report.results.some((result) => result.seq === state.sync.seq);
+  const answersLatest =
+    report.lastSeq === state.sync.seq || report.results.some((result) => result.seq === state.sync.seq);
   if (progressed || !answersLatest || state.sync.seq === 0) return { dueAt: now, attempts: 0 };
   // The device has seen the latest update and the difference stays: it refused or deferred, so asking again at once is useless.
   const until = report.results.find((result) => result.outcome === 'deferred')?.until;
@@ -167,20 +223,43 @@ function due(state: DeliveryState, rows: readonly DeviceKeyVersion[], report: Re
   return { dueAt: new Date(at), attempts: state.sync.attempts };
 }
 
-export function decideReport(state: DeliveryState, verified: VerifiedReport, policy: Policy['delivery']): ReportOutcome {
+export function decideReport(
+  state: DeliveryState,
+  verified: VerifiedReport,
+  policy: Policy['delivery'],
+): ReportOutcome {
   const { report, certificate, digest, receivedAt } = verified;
   const { device, sync } = state;
-  if (certificate.device !== device.id) return { kind: 'refused', code: 'message.wrong-device', audit: [event(verified, 'report.refuse', 'denied', 'message.wrong-device', {})] };
+  if (certificate.device !== device.id)
+    return {
+      kind: 'refused',
+      code: 'message.wrong-device',
+      audit: [event(verified, 'report.refuse', 'denied', 'message.wrong-device', {})],
+    };
   if (device.state.kind === 'quarantined' || device.state.kind === 'revoked') {
-    return { kind: 'refused', code: 'enrolment.quarantined', audit: [event(verified, 'report.refuse', 'denied', 'enrolment.quarantined', {})] };
+    return {
+      kind: 'refused',
+      code: 'enrolment.quarantined',
+      audit: [event(verified, 'report.refuse', 'denied', 'enrolment.quarantined', {})],
+    };
   }
   const history = placeInHistory(sync, report, digest);
   if (history === 'duplicate' || history === 'late') return { kind: 'ignored', why: history };
-  if (certificate.state !== 'issued') return { kind: 'refused', code: 'certificate.revoked', audit: [event(verified, 'report.refuse', 'denied', 'certificate.revoked', {})] };
+  if (certificate.state !== 'issued')
+    return {
+      kind: 'refused',
+      code: 'certificate.revoked',
+      audit: [event(verified, 'report.refuse', 'denied', 'certificate.revoked', {})],
+    };
   if (certificate.serial !== device.currentSerial && certificate.serial !== device.nextSerial) {
-    return { kind: 'refused', code: 'certificate.superseded', audit: [event(verified, 'report.refuse', 'denied', 'certificate.superseded', { serial: certificate.serial })] };
+    return {
+      kind: 'refused',
+      code: 'certificate.superseded',
+      audit: [event(verified, 'report.refuse', 'denied', 'certificate.superseded', { serial: certificate.serial })],
+    };
   }
-  if (history !== 'new') return quarantine(verified, history, { counter: report.counter, known: sync.counter, boot: report.bootId });
+  if (history !== 'new')
+    return quarantine(verified, history, { counter: report.counter, known: sync.counter, boot: report.bootId });
   const lost = regression(state, report);
   if (lost !== undefined) return quarantine(verified, 'report.regressed', { lost });
 
@@ -202,8 +281,17 @@ export function decideReport(state: DeliveryState, verified: VerifiedReport, pol
     );
   }
   for (const result of report.results) {
-    if (result.outcome === 'refused') audit.push(event(verified, 'device.refusal', 'denied', undefined, { seq: result.seq, code: result.code ?? '' }));
+    if (result.outcome === 'refused')
+      audit.push(event(verified, 'device.refusal', 'denied', undefined, { seq: result.seq, code: result.code ?? '' }));
   }
-  if (mismatches.length > 0) audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
-  return { kind: 'accepted', ...due(state, rows, report, progressed, receivedAt, policy), boots, proofs, targets, audit };
+  if (mismatches.length > 0)
+    audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
+  return {
+    kind: 'accepted',
+    ...due(state, rows, report, progressed, receivedAt, policy),
+    boots,
+    proofs,
+    targets,
+    audit,
+  };
 }

@@ -5,7 +5,13 @@
  */
 import type { KeyVersionNumber } from '#schema/ids.ts';
 import type { DeliveryState, PlannedKeyring } from '#gateway/ports/store/delivery.ts';
-import type { DeviceKeyVersion, KeySetRecord, KeyVersionRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
+import type {
+  DeviceKeyVersion,
+  KeySetRecord,
+  KeyVersionRecord,
+  RolloutRecord,
+  RolloutTarget,
+} from '#gateway/ports/store/records.ts';
 
 export interface DesiredKeyring {
   readonly active: KeyVersionNumber | null;
@@ -55,10 +61,15 @@ export function desiredKeyring(keySet: KeySetRecord, rollouts: readonly RolloutO
   return { active, accept, gone };
 }
 
-const isHeld = (state: DeviceKeyVersion['state']): boolean => state === 'stored' || state === 'active' || state === 'retired';
+const isHeld = (state: DeviceKeyVersion['state']): boolean =>
+  state === 'stored' || state === 'active' || state === 'retired';
 
 /** The keyring to send, or undefined when the device holds exactly what it should. */
-export function keyringDifference(keySet: KeySetRecord, held: readonly DeviceKeyVersion[], desired: DesiredKeyring): PlannedKeyring | undefined {
+export function keyringDifference(
+  keySet: KeySetRecord,
+  held: readonly DeviceKeyVersion[],
+  desired: DesiredKeyring,
+): PlannedKeyring | undefined {
   const stateOf = new Map(held.map((row) => [row.version, row.state]));
   const deliver = desired.accept.filter((version) => {
     const state = stateOf.get(version);
@@ -69,7 +80,10 @@ export function keyringDifference(keySet: KeySetRecord, held: readonly DeviceKey
     return state !== undefined && state !== 'destroyed';
   });
   const toRetire = held.some(
-    (row) => (row.state === 'stored' || row.state === 'active') && !desired.accept.includes(row.version) && !desired.gone.includes(row.version),
+    (row) =>
+      (row.state === 'stored' || row.state === 'active') &&
+      !desired.accept.includes(row.version) &&
+      !desired.gone.includes(row.version),
   );
   const notActivated = desired.active !== null && stateOf.get(desired.active) !== 'active';
   const toDeactivate = held.some((row) => row.state === 'active' && row.version !== desired.active);
@@ -78,7 +92,9 @@ export function keyringDifference(keySet: KeySetRecord, held: readonly DeviceKey
 }
 
 /** All keyrings that differ, of a device as the store knows it. */
-export function keyringDifferences(state: Pick<DeliveryState, 'keySets' | 'rollouts' | 'versions'>): readonly PlannedKeyring[] {
+export function keyringDifferences(
+  state: Pick<DeliveryState, 'keySets' | 'rollouts' | 'versions'>,
+): readonly PlannedKeyring[] {
   const planned: PlannedKeyring[] = [];
   for (const keySet of state.keySets) {
     const held = state.versions.filter((row) => row.keySet === keySet.name);

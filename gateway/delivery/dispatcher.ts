@@ -47,7 +47,11 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
     }
   };
 
-  const compose = async (planned: PlannedUpdate, now: Date, validity: number): Promise<{ planned: PlannedUpdate; composed: ComposedUpdate } | undefined> => {
+  const compose = async (
+    planned: PlannedUpdate,
+    now: Date,
+    validity: number,
+  ): Promise<{ planned: PlannedUpdate; composed: ComposedUpdate } | undefined> => {
     try {
       return { planned, composed: await composeUpdate(ports, planned, now, validity) };
     } catch (error) {
@@ -65,7 +69,10 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
       metrics.updates('sent');
     } catch (error) {
       metrics.updates('failed');
-      log.warn({ device: planned.device.id, seq: planned.seq, code: errorCode(error) }, `update not sent: ${errorMessage(error)}`);
+      log.warn(
+        { device: planned.device.id, seq: planned.seq, code: errorCode(error) },
+        `update not sent: ${errorMessage(error)}`,
+      );
     }
   };
 
@@ -73,8 +80,12 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
     const now = clock.now();
     const policy = ports.policy().delivery;
     const outcomes = await store.takeDue(BATCH, now, (state) => decideDispatch(state, now, policy));
-    const planned = outcomes.filter((outcome): outcome is Extract<DispatchOutcome, { kind: 'send' }> => outcome.kind === 'send');
-    const composed = (await Promise.all(planned.map(({ update }) => compose(update, now, policy.updateValidity)))).filter((entry) => entry !== undefined);
+    const planned = outcomes.filter(
+      (outcome): outcome is Extract<DispatchOutcome, { kind: 'send' }> => outcome.kind === 'send',
+    );
+    const composed = (
+      await Promise.all(planned.map(({ update }) => compose(update, now, policy.updateValidity)))
+    ).filter((entry) => entry !== undefined);
     if (composed.length > 0) {
       await store.recordUpdates(composed.map((entry) => entry.composed.record));
       await Promise.all(composed.map((entry) => send(entry.planned, entry.composed)));

@@ -51,7 +51,9 @@ export function createIntake(ports: IntakePorts): Intake {
     const known = signers.get(fingerprint);
     if (known !== undefined) return known;
     const found = await store.certificateByFingerprint(fingerprint);
-    return found?.certificate.der === undefined ? undefined : signers.add(fingerprint, found.certificate, found.certificate.der);
+    return found?.certificate.der === undefined
+      ? undefined
+      : signers.add(fingerprint, found.certificate, found.certificate.der);
   };
 
   const invalid = async (arrival: ReportArrival, code: AuditEvent['code'], why: string): Promise<void> => {
@@ -82,7 +84,10 @@ export function createIntake(ports: IntakePorts): Intake {
     }
   };
 
-  const follow = async (verified: VerifiedReport, outcome: ReportOutcome): Promise<{ due: boolean; progress: boolean }> => {
+  const follow = async (
+    verified: VerifiedReport,
+    outcome: ReportOutcome,
+  ): Promise<{ due: boolean; progress: boolean }> => {
     const { device } = verified.report;
     ports.onReport?.(device, outcome);
     switch (outcome.kind) {
@@ -94,7 +99,10 @@ export function createIntake(ports: IntakePorts): Intake {
         return { due: false, progress: false };
       case 'quarantine':
         metrics.reports('quarantine');
-        log.error({ device, code: outcome.code, address: verified.address }, 'device quarantined: its reports are not one history');
+        log.error(
+          { device, code: outcome.code, address: verified.address },
+          'device quarantined: its reports are not one history',
+        );
         await broker.disconnect(device);
         return { due: false, progress: true };
       case 'refused':

@@ -56,15 +56,24 @@ export function claimedSigner(payload: Uint8Array): Sha256 {
  * Errors: `message.malformed`, `message.signature-invalid`, `message.wrong-realm`, `message.wrong-device`,
  * `message.version-unsupported`.
  */
-export function verifyReport(realm: Realm, arrival: ReportArrival, signer: KnownSigner, receivedAt: Date): VerifiedReport {
+export function verifyReport(
+  realm: Realm,
+  arrival: ReportArrival,
+  signer: KnownSigner,
+  receivedAt: Date,
+): VerifiedReport {
   const content = verifySignedBy(arrival.payload, signer.prepared, { maxBytes: MAX_MESSAGE_BYTES });
   const text = Buffer.from(content.buffer, content.byteOffset, content.length).toString('utf8');
   const head = parseJson(MessageHead, text, 'message.malformed', 'report');
-  if (head.v !== MESSAGE_VERSION) throw new CroupierError('message.version-unsupported', `the report has version ${head.v}`);
+  if (head.v !== MESSAGE_VERSION)
+    throw new CroupierError('message.version-unsupported', `the report has version ${head.v}`);
   const report = parseWith(Report, head, 'message.malformed', 'report');
   if (report.realm !== realm) throw new CroupierError('message.wrong-realm', `the report is of realm ${report.realm}`);
   if (report.device !== arrival.device) {
-    throw new CroupierError('message.wrong-device', `the report of ${report.device} came in the name of ${arrival.device}`);
+    throw new CroupierError(
+      'message.wrong-device',
+      `the report of ${report.device} came in the name of ${arrival.device}`,
+    );
   }
   const digest = Sha256.parse(createHash('sha256').update(arrival.payload).digest('hex'));
   return { report, digest, certificate: signer.certificate, address: arrival.address, receivedAt };

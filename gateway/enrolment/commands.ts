@@ -21,14 +21,18 @@ export interface DeviceCommandPorts {
   readonly onRestored: (device: DeviceId) => void;
 }
 
-const approvalOf = (authority: Authority): Pick<AuditEvent, 'approval'> => (authority.approval === undefined ? {} : { approval: authority.approval });
+const approvalOf = (authority: Authority): Pick<AuditEvent, 'approval'> =>
+  authority.approval === undefined ? {} : { approval: authority.approval };
 
 export function importCommand(ports: DeviceCommandPorts): Command<'device.import'> {
   const checkClasses = (rows: readonly { readonly id: string; readonly class: string }[]): void => {
     const known = Object.keys(ports.policy().classes);
     const stranger = rows.find((row) => !known.includes(row.class));
     if (stranger !== undefined) {
-      throw new CroupierError('inventory.invalid', `device ${stranger.id} has class ${stranger.class}, which the policy does not have; it has ${known.join(', ')}`);
+      throw new CroupierError(
+        'inventory.invalid',
+        `device ${stranger.id} has class ${stranger.class}, which the policy does not have; it has ${known.join(', ')}`,
+      );
     }
     const seen = new Set<string>();
     for (const { id } of rows) {
@@ -57,13 +61,15 @@ export function importCommand(ports: DeviceCommandPorts): Command<'device.import
 export function ticketCommand(ports: DeviceCommandPorts): Command<'device.ticket'> {
   const { store, clock, random } = ports;
   return {
-    summary: ({ tickets }) => (tickets.length === 1 ? `ticket for ${tickets[0]?.device ?? ''}` : `tickets for ${tickets.length} devices`),
+    summary: ({ tickets }) =>
+      tickets.length === 1 ? `ticket for ${tickets[0]?.device ?? ''}` : `tickets for ${tickets.length} devices`,
     count: ({ tickets }) => tickets.length,
     check: async ({ tickets }) => {
       for (const { device } of tickets) {
         const record = await store.deviceRecord(device);
         if (record === undefined) throw new CroupierError('device.not-found', `there is no device ${device}`);
-        if (record.state.kind === 'quarantined' || record.state.kind === 'revoked') throw new CroupierError('device.state-refused', `${device} is ${record.state.kind}; release it first`);
+        if (record.state.kind === 'quarantined' || record.state.kind === 'revoked')
+          throw new CroupierError('device.state-refused', `${device} is ${record.state.kind}; release it first`);
       }
     },
     execute: async ({ tickets }, authority) => {
@@ -72,7 +78,14 @@ export function ticketCommand(ports: DeviceCommandPorts): Command<'device.ticket
       for (const { device, salt, codeHash } of tickets) {
         await store.addTicket(
           { id: random.uuid(), device, salt, codeHash, createdAt: now, createdBy: authority.actor.id, expiresAt },
-          { action: 'device.ticket', outcome: 'success', actor: authority.actor, device, ...approvalOf(authority), details: { expiresAt: expiresAt.toISOString() } },
+          {
+            action: 'device.ticket',
+            outcome: 'success',
+            actor: authority.actor,
+            device,
+            ...approvalOf(authority),
+            details: { expiresAt: expiresAt.toISOString() },
+          },
         );
       }
       return { devices: tickets.map(({ device }) => device), expiresAt: expiresAt.toISOString() };
@@ -80,27 +93,49 @@ export function ticketCommand(ports: DeviceCommandPorts): Command<'device.ticket
   };
 }
 
-type Change = (device: DeviceRecord) => { readonly state: DeviceState; readonly revoke: string | undefined; readonly resetHistory: boolean } | CroupierError;
+type Change = (
+  device: DeviceRecord,
+) =>
+  | { readonly state: DeviceState; readonly revoke: string | undefined; readonly resetHistory: boolean }
+  | CroupierError;
 
-async function changeDevice(ports: DeviceCommandPorts, action: string, id: DeviceId, reason: string, authority: Authority, change: Change): Promise<DeviceState['kind']> {
+async function changeDevice(
+  ports: DeviceCommandPorts,
+  action: string,
+  id: DeviceId,
+  reason: string,
+  authority: Authority,
+  change: Change,
+): Promise<DeviceState['kind']> {
   const base = { action, actor: authority.actor, device: id, ...approvalOf(authority), details: { reason } };
   const outcome = await ports.store.decideDevice(id, ports.clock.now(), (device): DeviceOutcome => {
-    const result = device === undefined ? new CroupierError('device.not-found', `there is no device ${id}`) : change(device);
-    if (result instanceof CroupierError) return { kind: 'refuse', error: result, audit: [{ ...base, outcome: 'denied', code: result.code }] };
-    return { kind: 'change', state: result.state, revokeCertificates: result.revoke, resetHistory: result.resetHistory, audit: [{ ...base, outcome: 'success' }] };
+    const result =
+      device === undefined ? new CroupierError('device.not-found', `there is no device ${id}`) : change(device);
+    if (result instanceof CroupierError)
+      return { kind: 'refuse', error: result, audit: [{ ...base, outcome: 'denied', code: result.code }] };
+    return {
+      kind: 'change',
+      state: result.state,
+      revokeCertificates: result.revoke,
+      resetHistory: result.resetHistory,
+      audit: [{ ...base, outcome: 'success' }],
+    };
   });
   if (outcome.kind === 'refuse') throw outcome.error;
   return outcome.state.kind;
 }
 
-const stateRefused = (device: DeviceRecord): CroupierError => new CroupierError('device.state-refused', `${device.id} is ${device.state.kind}`);
+const stateRefused = (device: DeviceRecord): CroupierError =>
+  new CroupierError('device.state-refused', `${device.id} is ${device.state.kind}`);
 
 export function quarantineCommand(ports: DeviceCommandPorts): Command<'device.quarantine'> {
   return {
     summary: ({ device, reason }) => `quarantine ${device}: ${reason}`,
     execute: async ({ device, reason }, authority) => {
       const state = await changeDevice(ports, 'device.quarantine', device, reason, authority, (record) =>
-        record.state.kind === 'revoked' ? stateRefused(record) : { state: { kind: 'quarantined', code: 'enrolment.quarantined' }, revoke: undefined, resetHistory: false },
+        record.state.kind === 'revoked'
+          ? stateRefused(record)
+          : { state: { kind: 'quarantined', code: 'enrolment.quarantined' }, revoke: undefined, resetHistory: false },
       );
       ports.onContained(device);
       return { device, state };
@@ -113,7 +148,9 @@ export function revokeCommand(ports: DeviceCommandPorts): Command<'device.revoke
     summary: ({ device, reason }) => `revoke ${device}: ${reason}`,
     execute: async ({ device, reason }, authority) => {
       const state = await changeDevice(ports, 'device.revoke', device, reason, authority, (record) =>
-        record.state.kind === 'revoked' ? stateRefused(record) : { state: { kind: 'revoked' }, revoke: 'keyCompromise', resetHistory: false },
+        record.state.kind === 'revoked'
+          ? stateRefused(record)
+          : { state: { kind: 'revoked' }, revoke: 'keyCompromise', resetHistory: false },
       );
       ports.onContained(device);
       return { device, state };
@@ -124,9 +161,14 @@ export function revokeCommand(ports: DeviceCommandPorts): Command<'device.revoke
 /** Restoration: a quarantined device is served again, and its history of reports starts anew. */
 export function releaseCommand(ports: DeviceCommandPorts): Command<'device.release'> {
   const change: Change = (record) => {
-    if (record.state.kind === 'revoked') return { state: { kind: 'registered' }, revoke: undefined, resetHistory: true };
+    if (record.state.kind === 'revoked')
+      return { state: { kind: 'registered' }, revoke: undefined, resetHistory: true };
     if (record.state.kind !== 'quarantined') return stateRefused(record);
-    return { state: { kind: record.currentSerial === undefined ? 'registered' : 'enrolled' }, revoke: undefined, resetHistory: true };
+    return {
+      state: { kind: record.currentSerial === undefined ? 'registered' : 'enrolled' },
+      revoke: undefined,
+      resetHistory: true,
+    };
   };
   return {
     summary: ({ device, reason }) => `release ${device}: ${reason}`,
@@ -149,15 +191,36 @@ export function approveEnrolmentCommand(ports: DeviceCommandPorts): Command<'enr
     summary: ({ enrolment, device }) => `approve enrolment ${enrolment}${device === undefined ? '' : ` as ${device}`}`,
     execute: async ({ enrolment, device: assigned }, authority) => {
       const outcome = await ports.store.decideRequest(enrolment, ports.clock.now(), (request, find) => {
-        const base = { action: 'enrolment.approve', actor: authority.actor, object: { type: 'enrolment', id: enrolment } };
-        const refuse = (error: CroupierError) => ({ kind: 'refuse' as const, error, audit: [{ ...base, outcome: 'denied' as const, code: error.code }] });
-        if (request?.state !== 'pending') return refuse(new CroupierError('input.invalid', `there is no pending enrolment request ${enrolment}`));
+        const base = {
+          action: 'enrolment.approve',
+          actor: authority.actor,
+          object: { type: 'enrolment', id: enrolment },
+        };
+        const refuse = (error: CroupierError) => ({
+          kind: 'refuse' as const,
+          error,
+          audit: [{ ...base, outcome: 'denied' as const, code: error.code }],
+        });
+        if (request?.state !== 'pending')
+          return refuse(new CroupierError('input.invalid', `there is no pending enrolment request ${enrolment}`));
         const device = assigned ?? request.device;
-        if (device === undefined) return refuse(new CroupierError('input.invalid', 'the request names no device of the inventory; say which one with --device'));
+        if (device === undefined)
+          return refuse(
+            new CroupierError(
+              'input.invalid',
+              'the request names no device of the inventory; say which one with --device',
+            ),
+          );
         const record = find(device);
         if (record === undefined) return refuse(new CroupierError('device.not-found', `there is no device ${device}`));
         if (record.state.kind === 'quarantined' || record.state.kind === 'revoked') return refuse(stateRefused(record));
-        return { kind: 'decide', state: 'approved', device, by: authority.actor.id, audit: [{ ...base, outcome: 'success', device }] };
+        return {
+          kind: 'decide',
+          state: 'approved',
+          device,
+          by: authority.actor.id,
+          audit: [{ ...base, outcome: 'success', device }],
+        };
       });
       if (outcome.kind === 'refuse') throw outcome.error;
       return { enrolment, state: outcome.state, device: outcome.device ?? null };
@@ -170,12 +233,23 @@ export function refuseEnrolmentCommand(ports: DeviceCommandPorts): Command<'enro
     summary: ({ enrolment, reason }) => `refuse enrolment ${enrolment}: ${reason}`,
     execute: async ({ enrolment, reason }, authority) => {
       const outcome = await ports.store.decideRequest(enrolment, ports.clock.now(), (request) => {
-        const base = { action: 'enrolment.refuse', actor: authority.actor, object: { type: 'enrolment', id: enrolment }, details: { reason } };
+        const base = {
+          action: 'enrolment.refuse',
+          actor: authority.actor,
+          object: { type: 'enrolment', id: enrolment },
+          details: { reason },
+        };
         if (request?.state !== 'pending' && request?.state !== 'approved') {
           const error = new CroupierError('input.invalid', `there is no open enrolment request ${enrolment}`);
           return { kind: 'refuse', error, audit: [{ ...base, outcome: 'denied', code: error.code }] };
         }
-        return { kind: 'decide', state: 'refused', device: request.device, by: authority.actor.id, audit: [{ ...base, outcome: 'success' }] };
+        return {
+          kind: 'decide',
+          state: 'refused',
+          device: request.device,
+          by: authority.actor.id,
+          audit: [{ ...base, outcome: 'success' }],
+        };
       });
       if (outcome.kind === 'refuse') throw outcome.error;
       return { enrolment, state: outcome.state };

@@ -13,20 +13,33 @@ export async function loadConfig(data: DataDirectory): Promise<Config> {
   try {
     text = await readFile(data.config, 'utf8');
   } catch (error) {
-    throw new CroupierError('config.missing', `there is no configuration ${data.config}; run croupier init --data ${data.root}`, { cause: error });
+    throw new CroupierError(
+      'config.missing',
+      `there is no configuration ${data.config}; run croupier init --data ${data.root}`,
+      { cause: error },
+    );
   }
   let document: unknown;
   try {
     document = parseToml(text);
   } catch (error) {
-    throw new CroupierError('config.invalid', `${data.config} is not TOML: ${errorMessage(error).split('\n')[0] ?? ''}`, { cause: error });
+    throw new CroupierError(
+      'config.invalid',
+      `${data.config} is not TOML: ${errorMessage(error).split('\n')[0] ?? ''}`,
+      { cause: error },
+    );
   }
   const config = parseWith(Config, document, 'config.invalid', data.config);
   const within = (file: string): string => path.resolve(data.root, file);
-  return { ...config, hsm: { ...config.hsm, pinFile: within(config.hsm.pinFile) }, store: { ...config.store, path: within(config.store.path) } };
+  return {
+    ...config,
+    hsm: { ...config.hsm, pinFile: within(config.hsm.pinFile) },
+    store: { ...config.store, path: within(config.store.path) },
+  };
 }
 
-const HEADER = '# Croupier. Every key with its default: docs/configuration.md. Paths are relative to this directory.\n\n';
+const HEADER =
+  '# Croupier. Every key with its default: docs/configuration.md. Paths are relative to this directory.\n\n';
 
 export async function writeConfig(data: DataDirectory, document: ConfigDocument): Promise<void> {
   await writePrivateFile(data.config, HEADER + printToml(document));

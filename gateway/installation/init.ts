@@ -35,7 +35,13 @@ import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { loadAuthorities, realmAnchors } from '#gateway/trust/authorities.ts';
 import { publishTrustBundle } from '#gateway/trust/publish.ts';
 import { loadConfig, writeConfig } from './config-file.ts';
-import { dataDirectory, makeDataDirectory, writePrivateFile, writePublicFile, type DataDirectory } from './data-directory.ts';
+import {
+  dataDirectory,
+  makeDataDirectory,
+  writePrivateFile,
+  writePublicFile,
+  type DataDirectory,
+} from './data-directory.ts';
 import { DEFAULT_POLICY } from './default-policy.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import { ensureTlsIdentity } from './tls-identity.ts';
@@ -47,7 +53,13 @@ export interface InitOptions {
   readonly operator: string;
   /** How devices reach the gateway; the first goes into tickets. */
   readonly names: readonly string[];
-  readonly listen?: { readonly host?: string; readonly est?: number; readonly mqtt?: number; readonly api?: number; readonly public?: number };
+  readonly listen?: {
+    readonly host?: string;
+    readonly est?: number;
+    readonly mqtt?: number;
+    readonly api?: number;
+    readonly public?: number;
+  };
   /** YAML; the default policy when left out. */
   readonly policy?: string;
   /** First operators of their roles. */
@@ -96,7 +108,12 @@ interface Ceremony {
   readonly records: CeremonyRecord[];
 }
 
-async function keep(ceremony: Ceremony, role: AuthorityRole, keyLabel: string, made: { readonly certificate: Uint8Array; readonly record: CeremonyRecord }): Promise<void> {
+async function keep(
+  ceremony: Ceremony,
+  role: AuthorityRole,
+  keyLabel: string,
+  made: { readonly certificate: Uint8Array; readonly record: CeremonyRecord },
+): Promise<void> {
   const { store, options, records, data } = ceremony;
   records.push(made.record);
   await store.putAuthority({ role, keyLabel, certificate: made.certificate }, options.clock.now(), {
@@ -104,7 +121,13 @@ async function keep(ceremony: Ceremony, role: AuthorityRole, keyLabel: string, m
     outcome: 'success',
     actor: CONSOLE,
     object: { type: 'certificate', id: made.record.serialNumber },
-    details: { role, key: keyLabel, subject: made.record.commonName, fingerprint: made.record.certificateFingerprint, notAfter: made.record.notAfter },
+    details: {
+      role,
+      key: keyLabel,
+      subject: made.record.commonName,
+      fingerprint: made.record.certificateFingerprint,
+      notAfter: made.record.notAfter,
+    },
   });
   await writePublicFile(path.join(data.ca, `${role}.pem`), encodePem('CERTIFICATE', made.certificate));
 }
@@ -115,7 +138,10 @@ const INTERMEDIATES: readonly { readonly kind: IntermediateKind; readonly label:
 ];
 
 /** The root's token is open only within this function. */
-async function holdRootCeremony(ceremony: Ceremony, requests: ReadonlyMap<IntermediateKind, Uint8Array>): Promise<Uint8Array> {
+async function holdRootCeremony(
+  ceremony: Ceremony,
+  requests: ReadonlyMap<IntermediateKind, Uint8Array>,
+): Promise<Uint8Array> {
   const { data, module, setting, options } = ceremony;
   options.onStep?.('root ceremony on its own token');
   const label = `croupier-root-${setting.realm}`;
@@ -129,7 +155,15 @@ async function holdRootCeremony(ceremony: Ceremony, requests: ReadonlyMap<Interm
       options.onStep?.(`${kind} signed by the root`);
       const csr = requests.get(kind);
       if (csr === undefined) throw new CroupierError('internal.unexpected', `no request for ${kind}`);
-      const made = await intermediateCeremony({ ...setting, kind, generation: 1, rootCertificate: root.certificate, rootSigner, csr, years: INTERMEDIATE_YEARS });
+      const made = await intermediateCeremony({
+        ...setting,
+        kind,
+        generation: 1,
+        rootCertificate: root.certificate,
+        rootSigner,
+        csr,
+        years: INTERMEDIATE_YEARS,
+      });
       await keep(ceremony, kind, keyLabel, made);
     }
     return root.certificate;
@@ -138,10 +172,30 @@ async function holdRootCeremony(ceremony: Ceremony, requests: ReadonlyMap<Interm
   }
 }
 
-const SIGNERS: readonly { readonly role: AuthorityRole; readonly kind: OperationalKind; readonly label: string; readonly commonName: string }[] = [
-  { role: 'message-signer', kind: 'message-signer', label: HSM_LABELS.messageSigner(1), commonName: 'Croupier Message Signer 1' },
-  { role: 'message-signer-standby', kind: 'message-signer', label: HSM_LABELS.messageSigner(2), commonName: 'Croupier Message Signer 2' },
-  { role: 'audit-signer', kind: 'audit-signer', label: HSM_LABELS.auditSigner(1), commonName: 'Croupier Audit Signer 1' },
+const SIGNERS: readonly {
+  readonly role: AuthorityRole;
+  readonly kind: OperationalKind;
+  readonly label: string;
+  readonly commonName: string;
+}[] = [
+  {
+    role: 'message-signer',
+    kind: 'message-signer',
+    label: HSM_LABELS.messageSigner(1),
+    commonName: 'Croupier Message Signer 1',
+  },
+  {
+    role: 'message-signer-standby',
+    kind: 'message-signer',
+    label: HSM_LABELS.messageSigner(2),
+    commonName: 'Croupier Message Signer 2',
+  },
+  {
+    role: 'audit-signer',
+    kind: 'audit-signer',
+    label: HSM_LABELS.auditSigner(1),
+    commonName: 'Croupier Audit Signer 1',
+  },
 ];
 
 async function certifySigners(ceremony: Ceremony, hsm: KeyStore): Promise<void> {
@@ -152,10 +206,25 @@ async function certifySigners(ceremony: Ceremony, hsm: KeyStore): Promise<void> 
   for (const { role, kind, label, commonName } of SIGNERS) {
     options.onStep?.(`${role} in the HSM`);
     const { spki } = await hsm.generateSigningKey(label, 'EC-P256');
-    const made = await issueOperational({ ...setting, operationsCertificate: operationsCa.certificate, operationsSigner, kind, commonName, spki, keyLabel: label, days: SIGNER_DAYS });
+    const made = await issueOperational({
+      ...setting,
+      operationsCertificate: operationsCa.certificate,
+      operationsSigner,
+      kind,
+      commonName,
+      spki,
+      keyLabel: label,
+      days: SIGNER_DAYS,
+    });
     await keep(ceremony, role, label, made);
   }
-  await ensureTlsIdentity(ceremony.data, ceremony.config, setting, operationsCa.certificate, async () => operationsSigner);
+  await ensureTlsIdentity(
+    ceremony.data,
+    ceremony.config,
+    setting,
+    operationsCa.certificate,
+    async () => operationsSigner,
+  );
   options.onStep?.('key encryption key in the HSM');
   await hsm.generateWrappingKey(KEK_LABEL);
 }
@@ -166,7 +235,12 @@ async function found(ceremony: Ceremony): Promise<InitResult['operators']> {
   for (const { name, role } of options.founders) {
     const token = makeToken(options.random);
     const tokenFile = path.join(data.operators, `${name}.token`);
-    await foundOperator(store, options.clock, { name: parseWith(OperatorName, name, 'input.invalid', 'operator'), role, tokenHash: hashToken(token) }, CONSOLE);
+    await foundOperator(
+      store,
+      options.clock,
+      { name: parseWith(OperatorName, name, 'input.invalid', 'operator'), role, tokenHash: hashToken(token) },
+      CONSOLE,
+    );
     await writePrivateFile(tokenFile, `${token}\n`);
     founded.push({ name, role, tokenFile });
   }
@@ -179,7 +253,10 @@ async function openForBusiness(ceremony: Ceremony, hsm: KeyStore): Promise<void>
   const document = options.policy ?? DEFAULT_POLICY;
   const ports = { realm: config.realm, store, clock: options.clock, policy: () => parsePolicy(document) };
   options.onStep?.('first policy');
-  await policyApplyCommand({ ...ports, keyStore: hsm, onApplied: () => {} }).execute({ document, replaces: null }, { actor: CONSOLE, approval: undefined });
+  await policyApplyCommand({ ...ports, keyStore: hsm, onApplied: () => {} }).execute(
+    { document, replaces: null },
+    { actor: CONSOLE, approval: undefined },
+  );
   await writePublicFile(data.policy, document);
   options.onStep?.('first trust bundle');
   const authorities = await loadAuthorities(store, hsm);
@@ -201,7 +278,17 @@ async function hold(ceremony: Ceremony): Promise<InitResult> {
   try {
     for (const { kind } of INTERMEDIATES) {
       options.onStep?.(`${kind} key in the HSM`);
-      requests.set(kind, await requestIntermediate({ kind, generation: 1, realm: setting.realm, operator: setting.operator, hsm: keyGeneration, algorithm: 'EC-P256' }));
+      requests.set(
+        kind,
+        await requestIntermediate({
+          kind,
+          generation: 1,
+          realm: setting.realm,
+          operator: setting.operator,
+          hsm: keyGeneration,
+          algorithm: 'EC-P256',
+        }),
+      );
     }
   } finally {
     await keyGeneration.close();
@@ -212,7 +299,13 @@ async function hold(ceremony: Ceremony): Promise<InitResult> {
     await certifySigners(ceremony, hsm);
     await openForBusiness(ceremony, hsm);
     const operators = await found(ceremony);
-    return { data, realm: config.realm, rootFingerprint: certificateFingerprint(root), ceremonies: ceremony.records, operators };
+    return {
+      data,
+      realm: config.realm,
+      rootFingerprint: certificateFingerprint(root),
+      ceremonies: ceremony.records,
+      operators,
+    };
   } finally {
     await hsm.close();
   }
@@ -252,7 +345,18 @@ export async function initialise(options: InitOptions): Promise<InitResult> {
       randomBytes: (length) => randomBytes(length),
       recordIntent: async ({ serialNumber, tbs }) => {
         const details = { tbs: createHash('sha256').update(tbs).digest('hex') };
-        await store.appendAudit([{ action: 'certificate.intend', outcome: 'success', actor: CONSOLE, object: { type: 'certificate', id: serialNumber }, details }], options.clock.now());
+        await store.appendAudit(
+          [
+            {
+              action: 'certificate.intend',
+              outcome: 'success',
+              actor: CONSOLE,
+              object: { type: 'certificate', id: serialNumber },
+              details,
+            },
+          ],
+          options.clock.now(),
+        );
       },
     };
     return await hold({ options, data, config, store, module, setting, records: [] });

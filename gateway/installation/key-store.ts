@@ -10,7 +10,11 @@ import type { DataDirectory } from './data-directory.ts';
 const isSoftHsm = (module: string): boolean => path.basename(module).startsWith('libsofthsm2');
 
 /** Errors: `hsm.module-missing`, `hsm.token-absent`, `hsm.pin-wrong`, `hsm.unavailable`. */
-export async function openConfiguredKeyStore(data: DataDirectory, config: Config, onHealthChange?: (health: KeyStoreHealth) => void): Promise<KeyStore> {
+export async function openConfiguredKeyStore(
+  data: DataDirectory,
+  config: Config,
+  onHealthChange?: (health: KeyStoreHealth) => void,
+): Promise<KeyStore> {
   const { hsm } = config;
   if (isSoftHsm(hsm.module)) await prepareSoftHsm({ directory: data.hsm, module: hsm.module });
   return openPkcs11KeyStore({

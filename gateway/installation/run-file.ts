@@ -35,7 +35,11 @@ export async function lockDataDirectory(data: DataDirectory): Promise<() => Prom
       return () => rm(data.lock, { force: true });
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) {
-        throw new CroupierError('config.missing', `the data directory ${data.root} cannot be used; run croupier init --data ${data.root}`, { cause: error });
+        throw new CroupierError(
+          'config.missing',
+          `the data directory ${data.root} cannot be used; run croupier init --data ${data.root}`,
+          { cause: error },
+        );
       }
       const owner = await readPid(data.lock);
       if (owner !== undefined && isRunning(owner)) {
@@ -61,7 +65,11 @@ export async function readRunFile(data: DataDirectory): Promise<RunFile> {
   try {
     text = await readFile(data.run, 'utf8');
   } catch (error) {
-    throw new CroupierError('network.unreachable', `no gateway runs on ${data.root}; start it with croupier gateway --data ${data.root}`, { cause: error });
+    throw new CroupierError(
+      'network.unreachable',
+      `no gateway runs on ${data.root}; start it with croupier gateway --data ${data.root}`,
+      { cause: error },
+    );
   }
   return parseJson(RunFile, text, 'config.invalid', data.run);
 }

@@ -23,7 +23,10 @@ const RENEW_BEFORE_MS = 30 * 86_400_000;
 
 async function readIdentity(data: DataDirectory): Promise<TlsIdentity | undefined> {
   try {
-    const [key, cert] = await Promise.all([readFile(path.join(data.tls, 'gateway.key'), 'utf8'), readFile(path.join(data.tls, 'gateway.pem'), 'utf8')]);
+    const [key, cert] = await Promise.all([
+      readFile(path.join(data.tls, 'gateway.key'), 'utf8'),
+      readFile(path.join(data.tls, 'gateway.pem'), 'utf8'),
+    ]);
     return { key, cert };
   } catch {
     return undefined;
@@ -36,7 +39,9 @@ function isUsable(identity: TlsIdentity, names: readonly string[], operationsCa:
   if (!certificate.checkPrivateKey(createPrivateKey(identity.key))) return false;
   if (!certificate.checkIssued(new X509Certificate(operationsCa))) return false;
   if (certificate.validToDate.getTime() - now.getTime() < RENEW_BEFORE_MS) return false;
-  return names.every((name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined);
+  return names.every(
+    (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
+  );
 }
 
 /** Returns the identity on disk, or makes a new one. Errors: `hsm.*`, `certificate.lint-failed`. */

@@ -29,7 +29,8 @@ export function rotateCommand(ports: KeyCommandPorts): Command<'keyset.rotate'> 
     check: async ({ keySet: name }) => {
       const keySet = await store.keySet(name);
       if (keySet === undefined) throw new CroupierError('keyset.not-found', `there is no key set ${name}`);
-      if (activeVersion(keySet) === undefined) throw new CroupierError('keyset.state-refused', `${name} has no active version to rotate from`);
+      if (activeVersion(keySet) === undefined)
+        throw new CroupierError('keyset.state-refused', `${name} has no active version to rotate from`);
     },
     execute: async ({ keySet: name }, authority) => {
       const keySet = await store.keySet(name);
@@ -39,7 +40,14 @@ export function rotateCommand(ports: KeyCommandPorts): Command<'keyset.rotate'> 
       const at = clock.now();
       const rollout = RolloutId.parse(random.uuid());
       const outcome = await store.startRotation(name, at, (current, open) =>
-        decideRotation(name, current, open, { rollout, version, ...prepared, actor: authority.actor, approval: authority.approval, at }),
+        decideRotation(name, current, open, {
+          rollout,
+          version,
+          ...prepared,
+          actor: authority.actor,
+          approval: authority.approval,
+          at,
+        }),
       );
       if (outcome.kind === 'refuse') throw outcome.error;
       ports.onChange();
@@ -50,7 +58,11 @@ export function rotateCommand(ports: KeyCommandPorts): Command<'keyset.rotate'> 
 
 type Decision = (rollout: RolloutRecord, progress: RolloutProgress) => RolloutOutcome;
 
-async function moveRollout(ports: KeyCommandPorts, id: RolloutId, decide: Decision): Promise<{ rollout: string; state: string }> {
+async function moveRollout(
+  ports: KeyCommandPorts,
+  id: RolloutId,
+  decide: Decision,
+): Promise<{ rollout: string; state: string }> {
   const outcome = await ports.store.advanceRollout(id, ports.clock.now(), (rollout, keySet, progress) => {
     if (rollout === undefined || keySet === undefined) {
       return { kind: 'refuse', error: new CroupierError('rollout.not-found', `there is no rollout ${id}`), audit: [] };
@@ -65,7 +77,8 @@ async function moveRollout(ports: KeyCommandPorts, id: RolloutId, decide: Decisi
 export function retireCommand(ports: KeyCommandPorts): Command<'keyset.retire'> {
   return {
     summary: ({ rollout }) => `retire the old version of rollout ${rollout}`,
-    execute: ({ rollout }, authority: Authority) => moveRollout(ports, rollout, (current, progress) => decideRetire(current, progress, authority.actor)),
+    execute: ({ rollout }, authority: Authority) =>
+      moveRollout(ports, rollout, (current, progress) => decideRetire(current, progress, authority.actor)),
   };
 }
 
@@ -79,6 +92,7 @@ export function destroyCommand(ports: KeyCommandPorts): Command<'keyset.destroy'
       const outcome = decideDestroy(detail.rollout, detail.progress, { type: 'gateway', id: 'check' });
       if (outcome.kind === 'refuse') throw outcome.error;
     },
-    execute: ({ rollout }, authority: Authority) => moveRollout(ports, rollout, (current, progress) => decideDestroy(current, progress, authority.actor)),
+    execute: ({ rollout }, authority: Authority) =>
+      moveRollout(ports, rollout, (current, progress) => decideDestroy(current, progress, authority.actor)),
   };
 }

@@ -28,19 +28,54 @@ export function activeVersion(keySet: KeySetRecord): KeyVersionRecord | undefine
 }
 
 function refuse(request: RotationRequest, keySet: string, error: CroupierError): RotationOutcome {
-  return { kind: 'refuse', error, audit: [{ action: 'keyset.rotate', outcome: 'denied', code: error.code, actor: request.actor, object: { type: 'keyset', id: keySet } }] };
+  return {
+    kind: 'refuse',
+    error,
+    audit: [
+      {
+        action: 'keyset.rotate',
+        outcome: 'denied',
+        code: error.code,
+        actor: request.actor,
+        object: { type: 'keyset', id: keySet },
+      },
+    ],
+  };
 }
 
-export function decideRotation(name: string, keySet: KeySetRecord | undefined, open: readonly RolloutRecord[], request: RotationRequest): RotationOutcome {
-  if (keySet === undefined) return refuse(request, name, new CroupierError('keyset.not-found', `there is no key set ${name}`));
+export function decideRotation(
+  name: string,
+  keySet: KeySetRecord | undefined,
+  open: readonly RolloutRecord[],
+  request: RotationRequest,
+): RotationOutcome {
+  if (keySet === undefined)
+    return refuse(request, name, new CroupierError('keyset.not-found', `there is no key set ${name}`));
   const underWay = open.find((rollout) => rollout.state === 'distributing' || rollout.state === 'ready');
   if (underWay !== undefined) {
-    return refuse(request, name, new CroupierError('keyset.rotation-under-way', `rollout ${underWay.id} is bringing ${name} version ${underWay.toVersion} to the devices`, { detail: { rollout: underWay.id } }));
+    return refuse(
+      request,
+      name,
+      new CroupierError(
+        'keyset.rotation-under-way',
+        `rollout ${underWay.id} is bringing ${name} version ${underWay.toVersion} to the devices`,
+        { detail: { rollout: underWay.id } },
+      ),
+    );
   }
   const active = activeVersion(keySet);
-  if (active === undefined) return refuse(request, name, new CroupierError('keyset.state-refused', `${name} has no active version to rotate from`));
+  if (active === undefined)
+    return refuse(
+      request,
+      name,
+      new CroupierError('keyset.state-refused', `${name} has no active version to rotate from`),
+    );
   if (nextVersion(keySet) !== request.version) {
-    return refuse(request, name, new CroupierError('keyset.rotation-under-way', `another rotation of ${name} came in between; ask again`));
+    return refuse(
+      request,
+      name,
+      new CroupierError('keyset.rotation-under-way', `another rotation of ${name} came in between; ask again`),
+    );
   }
   const { at } = request;
   return {

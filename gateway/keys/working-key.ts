@@ -27,7 +27,12 @@ export interface PreparedKey {
 }
 
 /** Draws a new value in the HSM and wraps it. Errors: `hsm.unavailable`. */
-export async function prepareWorkingKey(keyStore: KeyStore, realm: Realm, keySet: Pick<KeySetRecord, 'name' | 'algorithm'>, version: KeyVersionNumber): Promise<PreparedKey> {
+export async function prepareWorkingKey(
+  keyStore: KeyStore,
+  realm: Realm,
+  keySet: Pick<KeySetRecord, 'name' | 'algorithm'>,
+  version: KeyVersionNumber,
+): Promise<PreparedKey> {
   const clear = await keyStore.random(KEY_BYTES[keySet.algorithm]);
   try {
     const wrapped = await keyStore.wrap(KEK_LABEL, clear, placeOf(realm, keySet.name, version));

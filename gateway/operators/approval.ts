@@ -20,7 +20,14 @@ export function actorOf(operator: OperatorRecord): AuditActor {
   return { type: 'operator', id: operator.name, role: operator.role };
 }
 
-export function composeApproval(id: ApprovalId, action: Action, summary: string, request: Json, requester: OperatorRecord, now: Date): { readonly approval: ApprovalRecord; readonly audit: AuditEvent } {
+export function composeApproval(
+  id: ApprovalId,
+  action: Action,
+  summary: string,
+  request: Json,
+  requester: OperatorRecord,
+  now: Date,
+): { readonly approval: ApprovalRecord; readonly audit: AuditEvent } {
   const text = canonicalJson(request);
   const sha256 = requestHash(action, text);
   return {
@@ -38,7 +45,13 @@ export function composeApproval(id: ApprovalId, action: Action, summary: string,
       decidedAt: undefined,
       result: undefined,
     },
-    audit: { action: 'approval.request', outcome: 'success', actor: actorOf(requester), object: { type: 'approval', id }, details: { action, sha256, summary } },
+    audit: {
+      action: 'approval.request',
+      outcome: 'success',
+      actor: actorOf(requester),
+      object: { type: 'approval', id },
+      details: { action, sha256, summary },
+    },
   };
 }
 
@@ -52,17 +65,31 @@ function refuse(approval: ApprovalRecord | undefined, operator: OperatorRecord, 
         outcome: 'denied',
         code: error.code,
         actor: actorOf(operator),
-        ...(approval === undefined ? {} : { object: { type: 'approval', id: approval.id }, details: { action: approval.action } }),
+        ...(approval === undefined
+          ? {}
+          : { object: { type: 'approval', id: approval.id }, details: { action: approval.action } }),
       },
     ],
   };
 }
 
 /** `hash` is what the approver saw; it must be what is stored and what the stored request hashes to. */
-export function decideApproval(approval: ApprovalRecord | undefined, operator: OperatorRecord, verdict: 'approved' | 'refused', hash: string | undefined, now: Date): ApprovalOutcome {
+export function decideApproval(
+  approval: ApprovalRecord | undefined,
+  operator: OperatorRecord,
+  verdict: 'approved' | 'refused',
+  hash: string | undefined,
+  now: Date,
+): ApprovalOutcome {
   if (approval === undefined) return refuse(approval, operator, new CroupierError('approval.not-found'));
-  if (approval.state !== 'pending') return refuse(approval, operator, new CroupierError('approval.closed', `the request is ${approval.state} already`));
-  if (now > approval.expiresAt) return refuse(approval, operator, new CroupierError('approval.expired', `the request expired at ${approval.expiresAt.toISOString()}`));
+  if (approval.state !== 'pending')
+    return refuse(approval, operator, new CroupierError('approval.closed', `the request is ${approval.state} already`));
+  if (now > approval.expiresAt)
+    return refuse(
+      approval,
+      operator,
+      new CroupierError('approval.expired', `the request expired at ${approval.expiresAt.toISOString()}`),
+    );
   if (approval.requester === operator.name) return refuse(approval, operator, new CroupierError('approval.self'));
   try {
     requireApprover(operator.role, approval.action);
@@ -71,7 +98,8 @@ export function decideApproval(approval: ApprovalRecord | undefined, operator: O
     throw error;
   }
   const stored = requestHash(approval.action, approval.request);
-  if (stored !== approval.sha256 || (hash !== undefined && hash !== stored)) return refuse(approval, operator, new CroupierError('approval.hash-mismatch'));
+  if (stored !== approval.sha256 || (hash !== undefined && hash !== stored))
+    return refuse(approval, operator, new CroupierError('approval.hash-mismatch'));
   return {
     kind: 'decide',
     state: verdict,

@@ -5,7 +5,13 @@
 import { randomUUID } from 'node:crypto';
 import { asCroupierError, CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
 import type { AuditActor, AuditEvent } from '#schema/audit.ts';
-import { COMMANDS, isCommandAction, type CommandAction, type CommandAnswer, type CommandRequest } from '#schema/api/commands.ts';
+import {
+  COMMANDS,
+  isCommandAction,
+  type CommandAction,
+  type CommandAnswer,
+  type CommandRequest,
+} from '#schema/api/commands.ts';
 import { ApprovalId } from '#schema/ids.ts';
 import { parseJson, parseWith } from '#schema/parse.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
@@ -46,26 +52,57 @@ export interface CommandDesk {
   /** Errors: `operator.forbidden`, `input.invalid`, those of the command. */
   submit<A extends CommandAction>(operator: OperatorRecord, action: A, request: unknown): Promise<CommandAnswer>;
   /** Approves and executes, or refuses. Errors: `approval.*`, `operator.forbidden`, those of the command. */
-  decide(operator: OperatorRecord, id: ApprovalId, verdict: 'approved' | 'refused', hash: string | undefined): Promise<{ readonly approval: ApprovalRecord; readonly result: Json }>;
+  decide(
+    operator: OperatorRecord,
+    id: ApprovalId,
+    verdict: 'approved' | 'refused',
+    hash: string | undefined,
+  ): Promise<{ readonly approval: ApprovalRecord; readonly result: Json }>;
 }
 
 export function createCommandDesk(ports: CommandPorts): CommandDesk {
   const { store, clock, commands, log } = ports;
 
-  const parse = <A extends CommandAction>(action: A, request: unknown): CommandRequest<A> => parseWith(COMMANDS[action], request, 'input.invalid', action);
+  const parse = <A extends CommandAction>(action: A, request: unknown): CommandRequest<A> =>
+    parseWith(COMMANDS[action], request, 'input.invalid', action);
 
   const deny = async (operator: OperatorRecord, action: string, error: CroupierError): Promise<void> => {
     await store.appendAudit([{ action, outcome: 'denied', code: error.code, actor: actorOf(operator) }], clock.now());
   };
 
-  const ask = async <A extends CommandAction>(operator: OperatorRecord, action: A, request: CommandRequest<A>, summary: string): Promise<CommandAnswer> => {
-    const { approval, audit } = composeApproval(ApprovalId.parse(randomUUID()), action, summary, toJson(request), operator, clock.now());
+  const ask = async <A extends CommandAction>(
+    operator: OperatorRecord,
+    action: A,
+    request: CommandRequest<A>,
+    summary: string,
+  ): Promise<CommandAnswer> => {
+    const { approval, audit } = composeApproval(
+      ApprovalId.parse(randomUUID()),
+      action,
+      summary,
+      toJson(request),
+      operator,
+      clock.now(),
+    );
     await store.addApproval(approval, audit);
     log.info({ approval: approval.id, action, requester: operator.name }, `approval asked: ${summary}`);
-    return { state: 'approval-required', approval: { id: approval.id, action, summary, sha256: approval.sha256, expiresAt: approval.expiresAt.toISOString() } };
+    return {
+      state: 'approval-required',
+      approval: {
+        id: approval.id,
+        action,
+        summary,
+        sha256: approval.sha256,
+        expiresAt: approval.expiresAt.toISOString(),
+      },
+    };
   };
 
-  const submit = async <A extends CommandAction>(operator: OperatorRecord, action: A, raw: unknown): Promise<CommandAnswer> => {
+  const submit = async <A extends CommandAction>(
+    operator: OperatorRecord,
+    action: A,
+    raw: unknown,
+  ): Promise<CommandAnswer> => {
     const request = parse(action, raw);
     const command: Command<A> = commands[action];
     let permission: 'execute' | 'request';
@@ -77,41 +114,65 @@ export function createCommandDesk(ports: CommandPorts): CommandDesk {
     }
     await command.check?.(request);
     if (permission === 'request') return ask(operator, action, request, command.summary(request));
-    return { state: 'done', result: plain(await command.execute(request, { actor: actorOf(operator), approval: undefined })) };
+    return {
+      state: 'done',
+      result: plain(await command.execute(request, { actor: actorOf(operator), approval: undefined })),
+    };
   };
 
-  const execute = async <A extends CommandAction>(approval: ApprovalRecord, action: A, approver: string): Promise<Json> => {
+  const execute = async <A extends CommandAction>(
+    approval: ApprovalRecord,
+    action: A,
+    approver: string,
+  ): Promise<Json> => {
     const request = parseJson(COMMANDS[action], approval.request, 'store.corrupt', 'approved request');
     const command: Command<A> = commands[action];
-    return command.execute(request, { actor: { type: 'operator', id: approval.requester }, approval: { id: approval.id, hash: approval.sha256, approvers: [approver] } });
+    return command.execute(request, {
+      actor: { type: 'operator', id: approval.requester },
+      approval: { id: approval.id, hash: approval.sha256, approvers: [approver] },
+    });
   };
 
   const finish = async (approval: ApprovalRecord, operator: OperatorRecord, action: CommandAction): Promise<Json> => {
     const object = { type: 'approval', id: approval.id };
     try {
       const result = await execute(approval, action, operator.name);
-      await store.finishApproval(approval.id, 'executed', JSON.stringify(result), { action: 'approval.execute', outcome: 'success', actor: actorOf(operator), object, details: { action } });
-      return result;
-    } catch (error) {
-      await store.finishApproval(approval.id, 'failed', JSON.stringify({ code: errorCode(error), message: errorMessage(error) }), {
+      await store.finishApproval(approval.id, 'executed', JSON.stringify(result), {
         action: 'approval.execute',
-        outcome: 'error',
-        code: errorCode(error),
+        outcome: 'success',
         actor: actorOf(operator),
         object,
         details: { action },
       });
+      return result;
+    } catch (error) {
+      await store.finishApproval(
+        approval.id,
+        'failed',
+        JSON.stringify({ code: errorCode(error), message: errorMessage(error) }),
+        {
+          action: 'approval.execute',
+          outcome: 'error',
+          code: errorCode(error),
+          actor: actorOf(operator),
+          object,
+          details: { action },
+        },
+      );
       throw asCroupierError(error, 'internal.unexpected');
     }
   };
 
   const decide: CommandDesk['decide'] = async (operator, id, verdict, hash) => {
     const now = clock.now();
-    const { outcome, approval } = await store.decideApproval(id, now, (found) => decideApproval(found, operator, verdict, hash, now));
+    const { outcome, approval } = await store.decideApproval(id, now, (found) =>
+      decideApproval(found, operator, verdict, hash, now),
+    );
     if (outcome.kind === 'refuse') throw outcome.error;
     if (approval === undefined) throw new CroupierError('approval.not-found');
     if (outcome.state !== 'approved') return { approval, result: null };
-    if (!isCommandAction(approval.action)) throw new CroupierError('store.corrupt', `approval ${id} is for ${approval.action}, which nobody can ask for`);
+    if (!isCommandAction(approval.action))
+      throw new CroupierError('store.corrupt', `approval ${id} is for ${approval.action}, which nobody can ask for`);
     const result = await finish(approval, operator, approval.action);
     return { approval: (await store.approval(id)) ?? approval, result };
   };

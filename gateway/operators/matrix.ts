@@ -42,7 +42,8 @@ export function decidePermission(role: Role, action: Action, count = 1): 'execut
     const may = Object.entries(MATRIX[action]).flatMap(([name, value]) => (value === 'approve' ? [] : [name]));
     throw new CroupierError('operator.forbidden', `a ${role} may not do ${action}; a ${may.join(' or ')} may`);
   }
-  if (permission === 'execute' && count > BULK_LIMIT && (action === 'device.import' || action === 'device.ticket')) return 'request';
+  if (permission === 'execute' && count > BULK_LIMIT && (action === 'device.import' || action === 'device.ticket'))
+    return 'request';
   return permission;
 }
 

@@ -35,7 +35,13 @@ interface NewOperator {
   readonly tokenHash: string;
 }
 
-async function addOperator(store: Store, clock: Clock, operator: NewOperator, actor: AuditActor, approval: AuditEvent['approval']): Promise<void> {
+async function addOperator(
+  store: Store,
+  clock: Clock,
+  operator: NewOperator,
+  actor: AuditActor,
+  approval: AuditEvent['approval'],
+): Promise<void> {
   const now = clock.now();
   await store.addOperator(
     { name: operator.name, role: operator.role, createdAt: now, createdBy: actor.id, tokenHash: operator.tokenHash },
@@ -54,7 +60,8 @@ export function operatorAddCommand(store: Store, clock: Clock): Command<'operato
   return {
     summary: ({ name, role }) => `add ${name} as ${role}`,
     check: async ({ name }) => {
-      if ((await store.operatorByName(name)) !== undefined) throw new CroupierError('operator.exists', `there is an operator ${name} already`);
+      if ((await store.operatorByName(name)) !== undefined)
+        throw new CroupierError('operator.exists', `there is an operator ${name} already`);
     },
     execute: async (operator, authority) => {
       await addOperator(store, clock, operator, authority.actor, authority.approval);
@@ -67,9 +74,17 @@ export function operatorAddCommand(store: Store, clock: Clock): Command<'operato
  * The founding of a role: whoever owns the data directory may add the first operator of each role, since nobody could
  * approve it. From then on `operator.add` needs two people. Errors: `approval.required`.
  */
-export async function foundOperator(store: Store, clock: Clock, operator: NewOperator, actor: AuditActor): Promise<void> {
+export async function foundOperator(
+  store: Store,
+  clock: Clock,
+  operator: NewOperator,
+  actor: AuditActor,
+): Promise<void> {
   if ((await store.countOperators(operator.role)) > 0) {
-    throw new CroupierError('approval.required', `there is a ${operator.role} already; a further one is added over the operator API and approved by another person`);
+    throw new CroupierError(
+      'approval.required',
+      `there is a ${operator.role} already; a further one is added over the operator API and approved by another person`,
+    );
   }
   await addOperator(store, clock, operator, actor, undefined);
 }

@@ -19,15 +19,27 @@ export function parsePolicy(document: string): Policy {
   try {
     value = parseYaml(document);
   } catch (error) {
-    throw new CroupierError('config.invalid', `the policy is not YAML: ${error instanceof Error ? error.message.split('\n')[0] : ''}`, { cause: error });
+    throw new CroupierError(
+      'config.invalid',
+      `the policy is not YAML: ${error instanceof Error ? error.message.split('\n')[0] : ''}`,
+      { cause: error },
+    );
   }
   const policy = parseWith(Policy, value, 'config.invalid', 'policy');
   for (const [name, keySet] of Object.entries(policy.keySets)) {
     const named = keySet.selector.class ?? [];
     const unknown = named.find((entry) => policy.classes[entry] === undefined);
-    if (unknown !== undefined) throw new CroupierError('config.invalid', `policy: keySets.${name}.selector names the class ${unknown}, which the policy does not have`);
+    if (unknown !== undefined)
+      throw new CroupierError(
+        'config.invalid',
+        `policy: keySets.${name}.selector names the class ${unknown}, which the policy does not have`,
+      );
     const deaf = named.find((entry) => policy.classes[entry]?.keyTypes.includes('Ed25519') === true);
-    if (deaf !== undefined) throw new CroupierError('config.invalid', `policy: keySets.${name} reaches class ${deaf}, whose Ed25519 keys cannot receive keys`);
+    if (deaf !== undefined)
+      throw new CroupierError(
+        'config.invalid',
+        `policy: keySets.${name} reaches class ${deaf}, whose Ed25519 keys cannot receive keys`,
+      );
   }
   return policy;
 }
@@ -40,7 +52,8 @@ export function diffPolicies(before: Policy | undefined, after: Policy): readonl
   const compare = (path: string, old: unknown, next: unknown): void => {
     if (JSON.stringify(old) === JSON.stringify(next)) return;
     if (isObject(old) && isObject(next)) {
-      for (const key of new Set([...Object.keys(old), ...Object.keys(next)])) compare(path === '' ? key : `${path}.${key}`, old[key], next[key]);
+      for (const key of new Set([...Object.keys(old), ...Object.keys(next)]))
+        compare(path === '' ? key : `${path}.${key}`, old[key], next[key]);
     } else if (old === undefined) lines.push(`+ ${path}: ${JSON.stringify(next)}`);
     else if (next === undefined) lines.push(`- ${path}`);
     else lines.push(`~ ${path}: ${JSON.stringify(old)} -> ${JSON.stringify(next)}`);
@@ -57,7 +70,10 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 function requireSame(name: string, current: KeySetRecord, wanted: KeySetPolicy): void {
   for (const field of ['algorithm', 'use', 'scope'] as const) {
     if (current[field] !== wanted[field]) {
-      throw new CroupierError('config.invalid', `policy: keySets.${name}.${field} is ${current[field]} and cannot become ${wanted[field]}; make a new key set`);
+      throw new CroupierError(
+        'config.invalid',
+        `policy: keySets.${name}.${field} is ${current[field]} and cannot become ${wanted[field]}; make a new key set`,
+      );
     }
   }
 }
@@ -95,7 +111,11 @@ export async function planPolicy(store: Store, document: string): Promise<Policy
     existing.delete(name);
   }
   const [gone] = existing.keys();
-  if (gone !== undefined) throw new CroupierError('config.invalid', `policy: key set ${gone} is missing; devices hold its keys, so it cannot be dropped`);
+  if (gone !== undefined)
+    throw new CroupierError(
+      'config.invalid',
+      `policy: key set ${gone} is missing; devices hold its keys, so it cannot be dropped`,
+    );
   return { policy, changes: diffPolicies(before?.policy, policy), fresh, kept };
 }
 
@@ -103,7 +123,11 @@ export function policyApplyCommand(ports: PolicyCommandPorts): Command<'policy.a
   const { store, keyStore, clock, realm } = ports;
   const requireCurrent = async (replaces: string | null): Promise<void> => {
     const current = await store.currentPolicy();
-    if ((current?.sha256 ?? null) !== replaces) throw new CroupierError('approval.hash-mismatch', 'the policy was changed in between; look at the difference again');
+    if ((current?.sha256 ?? null) !== replaces)
+      throw new CroupierError(
+        'approval.hash-mismatch',
+        'the policy was changed in between; look at the difference again',
+      );
   };
   return {
     summary: ({ document }) => `apply policy ${policyHash(document).slice(0, 12)}`,
@@ -130,20 +154,40 @@ export function policyApplyCommand(ports: PolicyCommandPorts): Command<'policy.a
         const prepared = await prepareWorkingKey(keyStore, realm, { name, algorithm: keySet.algorithm }, version);
         changes.push({
           keySet: definition(name, keySet),
-          first: { keySet: name, version, state: 'active', retiredAt: undefined, ...prepared, createdAt: now, activatedAt: now, deactivatedAt: undefined, destroyedAt: undefined },
+          first: {
+            keySet: name,
+            version,
+            state: 'active',
+            retiredAt: undefined,
+            ...prepared,
+            createdAt: now,
+            activatedAt: now,
+            deactivatedAt: undefined,
+            destroyedAt: undefined,
+          },
         });
       }
       const sha256 = policyHash(document);
-      const record = await store.applyPolicy({ document, sha256, policy: plan.policy, appliedAt: now, appliedBy: authority.actor.id }, changes, [], {
-        action: 'policy.apply',
-        outcome: 'success',
-        actor: authority.actor,
-        object: { type: 'policy', id: sha256 },
-        ...(authority.approval === undefined ? {} : { approval: authority.approval }),
-        details: { changes: plan.changes.slice(0, 100), newKeySets: plan.fresh.map(({ name }) => name) },
-      });
+      const record = await store.applyPolicy(
+        { document, sha256, policy: plan.policy, appliedAt: now, appliedBy: authority.actor.id },
+        changes,
+        [],
+        {
+          action: 'policy.apply',
+          outcome: 'success',
+          actor: authority.actor,
+          object: { type: 'policy', id: sha256 },
+          ...(authority.approval === undefined ? {} : { approval: authority.approval }),
+          details: { changes: plan.changes.slice(0, 100), newKeySets: plan.fresh.map(({ name }) => name) },
+        },
+      );
       ports.onApplied(record.policy);
-      return { version: record.version, sha256, changes: plan.changes.length, newKeySets: plan.fresh.map(({ name }) => name) };
+      return {
+        version: record.version,
+        sha256,
+        changes: plan.changes.length,
+        newKeySets: plan.fresh.map(({ name }) => name),
+      };
     },
   };
 }

@@ -16,7 +16,12 @@ export interface ReportArrival {
 }
 
 export type Presence =
-  | { readonly kind: 'connected'; readonly device: DeviceId; readonly serial: Serial | undefined; readonly address: string | undefined }
+  | {
+      readonly kind: 'connected';
+      readonly device: DeviceId;
+      readonly serial: Serial | undefined;
+      readonly address: string | undefined;
+    }
   | { readonly kind: 'disconnected'; readonly device: DeviceId; readonly reason: 'closed' | 'taken-over' | 'dropped' };
 
 /** Whether the holder of a client certificate may connect as `clientId`. Answers within milliseconds. */
@@ -25,7 +30,10 @@ export type ClientAuthorizer = (request: {
   readonly certificate: Uint8Array;
   readonly clientId: string;
   readonly address: string | undefined;
-}) => Promise<{ readonly allowed: true; readonly device: DeviceId; readonly serial: Serial } | { readonly allowed: false; readonly code: ErrorCode }>;
+}) => Promise<
+  | { readonly allowed: true; readonly device: DeviceId; readonly serial: Serial }
+  | { readonly allowed: false; readonly code: ErrorCode }
+>;
 
 export interface Broker {
   /** Hands the payload to the broker (QoS 1 to a connected device). Errors: `broker.unavailable`. */

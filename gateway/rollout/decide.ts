@@ -10,7 +10,12 @@ import type { KeySetRecord, RolloutRecord, RolloutState } from '#gateway/ports/s
 
 const GATEWAY: AuditActor = { type: 'gateway', id: 'rollout' };
 
-function event(rollout: RolloutRecord, action: string, actor: AuditActor, details: NonNullable<AuditEvent['details']>): AuditEvent {
+function event(
+  rollout: RolloutRecord,
+  action: string,
+  actor: AuditActor,
+  details: NonNullable<AuditEvent['details']>,
+): AuditEvent {
   return {
     action,
     outcome: 'success',
@@ -20,7 +25,13 @@ function event(rollout: RolloutRecord, action: string, actor: AuditActor, detail
   };
 }
 
-function advance(rollout: RolloutRecord, state: RolloutState, versions: readonly KeyVersionChange[], actor: AuditActor, details: NonNullable<AuditEvent['details']>): RolloutOutcome {
+function advance(
+  rollout: RolloutRecord,
+  state: RolloutState,
+  versions: readonly KeyVersionChange[],
+  actor: AuditActor,
+  details: NonNullable<AuditEvent['details']>,
+): RolloutOutcome {
   return {
     kind: 'advance',
     state,
@@ -42,23 +53,37 @@ export function activationHold(progress: RolloutProgress): string | undefined {
 function activation(rollout: RolloutRecord, keySet: KeySetRecord): readonly KeyVersionChange[] {
   const changes: KeyVersionChange[] = [{ version: rollout.toVersion, state: 'active', retired: false, erase: false }];
   for (const version of keySet.versions) {
-    if (version.state === 'active') changes.push({ version: version.version, state: 'deactivated', retired: false, erase: false });
+    if (version.state === 'active')
+      changes.push({ version: version.version, state: 'deactivated', retired: false, erase: false });
   }
   return changes;
 }
 
 /** The step that follows by itself from what the devices proved. */
-export function decideProgress(rollout: RolloutRecord, keySet: KeySetRecord, progress: RolloutProgress): RolloutOutcome {
+export function decideProgress(
+  rollout: RolloutRecord,
+  keySet: KeySetRecord,
+  progress: RolloutProgress,
+): RolloutOutcome {
   switch (rollout.state) {
     case 'distributing':
       return activationHold(progress) === undefined
-        ? advance(rollout, 'ready', [], GATEWAY, { stored: progress.byState.stored ?? 0, offline: progress.offlineBehind })
+        ? advance(rollout, 'ready', [], GATEWAY, {
+            stored: progress.byState.stored ?? 0,
+            offline: progress.offlineBehind,
+          })
         : { kind: 'stay' };
     case 'ready':
       return advance(rollout, 'active', activation(rollout, keySet), GATEWAY, {});
     case 'retiring':
       return progress.oldInUse === 0
-        ? advance(rollout, 'retired', [{ version: rollout.fromVersion, state: 'deactivated', retired: true, erase: false }], GATEWAY, {})
+        ? advance(
+            rollout,
+            'retired',
+            [{ version: rollout.fromVersion, state: 'deactivated', retired: true, erase: false }],
+            GATEWAY,
+            {},
+          )
         : { kind: 'stay' };
     case 'destroying':
       return progress.oldHeld === 0 ? advance(rollout, 'destroyed', [], GATEWAY, {}) : { kind: 'stay' };
@@ -69,7 +94,12 @@ export function decideProgress(rollout: RolloutRecord, keySet: KeySetRecord, pro
   }
 }
 
-function refuse(rollout: RolloutRecord | undefined, action: string, actor: AuditActor, error: CroupierError): RolloutOutcome {
+function refuse(
+  rollout: RolloutRecord | undefined,
+  action: string,
+  actor: AuditActor,
+  error: CroupierError,
+): RolloutOutcome {
   const object = rollout === undefined ? {} : { object: { type: 'rollout', id: rollout.id } };
   return { kind: 'refuse', error, audit: [{ action, outcome: 'denied', code: error.code, actor, ...object }] };
 }
@@ -77,26 +107,55 @@ function refuse(rollout: RolloutRecord | undefined, action: string, actor: Audit
 /** An operator retires the old version: accepted nowhere once no device uses it for new work. */
 export function decideRetire(rollout: RolloutRecord, progress: RolloutProgress, actor: AuditActor): RolloutOutcome {
   if (rollout.state !== 'active') {
-    return refuse(rollout, 'keyset.retire', actor, new CroupierError('rollout.state-refused', `the rollout is ${rollout.state}; only an active one can retire its old version`));
+    return refuse(
+      rollout,
+      'keyset.retire',
+      actor,
+      new CroupierError(
+        'rollout.state-refused',
+        `the rollout is ${rollout.state}; only an active one can retire its old version`,
+      ),
+    );
   }
   const held = { inUse: progress.oldInUse };
   return progress.oldInUse === 0
-    ? advance(rollout, 'retired', [{ version: rollout.fromVersion, state: 'deactivated', retired: true, erase: false }], actor, held)
+    ? advance(
+        rollout,
+        'retired',
+        [{ version: rollout.fromVersion, state: 'deactivated', retired: true, erase: false }],
+        actor,
+        held,
+      )
     : advance(rollout, 'retiring', [], actor, held);
 }
 
 /** An operator, with an approval, destroys the retired version in the gateway and on the devices (I11). */
 export function decideDestroy(rollout: RolloutRecord, progress: RolloutProgress, actor: AuditActor): RolloutOutcome {
   if (rollout.state !== 'retired') {
-    return refuse(rollout, 'keyset.destroy', actor, new CroupierError('rollout.state-refused', `the rollout is ${rollout.state}; retire the old version first`));
+    return refuse(
+      rollout,
+      'keyset.destroy',
+      actor,
+      new CroupierError('rollout.state-refused', `the rollout is ${rollout.state}; retire the old version first`),
+    );
   }
   if (progress.oldInUse > 0) {
     return refuse(
       rollout,
       'keyset.destroy',
       actor,
-      new CroupierError('rollout.devices-depend', `${progress.oldInUse} devices still use version ${rollout.fromVersion}`, { detail: { devices: progress.oldInUse } }),
+      new CroupierError(
+        'rollout.devices-depend',
+        `${progress.oldInUse} devices still use version ${rollout.fromVersion}`,
+        { detail: { devices: progress.oldInUse } },
+      ),
     );
   }
-  return advance(rollout, 'destroying', [{ version: rollout.fromVersion, state: 'destroyed', retired: true, erase: true }], actor, { held: progress.oldHeld });
+  return advance(
+    rollout,
+    'destroying',
+    [{ version: rollout.fromVersion, state: 'destroyed', retired: true, erase: true }],
+    actor,
+    { held: progress.oldHeld },
+  );
 }

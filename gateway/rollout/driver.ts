@@ -30,7 +30,10 @@ export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
         current === undefined || keySet === undefined ? { kind: 'stay' } : decideProgress(current, keySet, progress),
       );
       if (outcome.kind !== 'advance') return;
-      log.info({ rollout: rollout.id, keySet: rollout.keySet, version: rollout.toVersion, state: outcome.state }, `rollout ${outcome.state}`);
+      log.info(
+        { rollout: rollout.id, keySet: rollout.keySet, version: rollout.toVersion, state: outcome.state },
+        `rollout ${outcome.state}`,
+      );
       ports.onAdvance?.(rollout.id, outcome.state);
       if (outcome.versions.length > 0) ports.onDue();
     }

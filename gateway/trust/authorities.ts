@@ -12,7 +12,12 @@ export interface Authorities {
   /** DER. */
   readonly root: Uint8Array;
   readonly operationsCa: Uint8Array;
-  readonly deviceCa: { readonly certificate: Uint8Array; readonly issuer: Issuer; readonly signer: Signer; readonly keyLabel: string };
+  readonly deviceCa: {
+    readonly certificate: Uint8Array;
+    readonly issuer: Issuer;
+    readonly signer: Signer;
+    readonly keyLabel: string;
+  };
   readonly messageSigner: MessageSigner;
   readonly standbySigner: MessageSigner;
   readonly auditSigner: MessageSigner;
@@ -35,7 +40,12 @@ export async function loadAuthorities(store: Store, keyStore: KeyStore): Promise
   return {
     root: find('root').certificate,
     operationsCa,
-    deviceCa: { certificate: deviceCa.certificate, issuer: readIssuer(deviceCa.certificate), signer: await keyStore.signer(deviceCa.keyLabel), keyLabel: deviceCa.keyLabel },
+    deviceCa: {
+      certificate: deviceCa.certificate,
+      issuer: readIssuer(deviceCa.certificate),
+      signer: await keyStore.signer(deviceCa.keyLabel),
+      keyLabel: deviceCa.keyLabel,
+    },
     messageSigner: await messageSigner('message-signer'),
     standbySigner: await messageSigner('message-signer-standby'),
     auditSigner: await messageSigner('audit-signer'),
@@ -44,5 +54,10 @@ export async function loadAuthorities(store: Store, keyStore: KeyStore): Promise
 
 /** Anchors of the realm's own purposes. Identity: the Device CA; transport: the root; messages: the Operations CA. */
 export function realmAnchors(authorities: Authorities, others: TrustAnchors['others']): TrustAnchors {
-  return { identity: [authorities.deviceCa.certificate], transport: [authorities.root], messages: [authorities.operationsCa], others };
+  return {
+    identity: [authorities.deviceCa.certificate],
+    transport: [authorities.root],
+    messages: [authorities.operationsCa],
+    others,
+  };
 }

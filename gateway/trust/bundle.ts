@@ -28,12 +28,16 @@ export interface NextBundle {
 }
 
 const spkiOf = (certificate: Uint8Array): Sha256 => Sha256.parse(parseCertificate(certificate).spkiSha256);
-const base64 = (certificates: readonly Uint8Array[]): string[] => certificates.map((der) => Buffer.from(der).toString('base64'));
+const base64 = (certificates: readonly Uint8Array[]): string[] =>
+  certificates.map((der) => Buffer.from(der).toString('base64'));
 
 /** The body of version N+1. Pure. */
 export function composeBundle(next: NextBundle): TrustBundle {
   const { anchors } = next;
-  const others = Object.entries(anchors.others).map(([purpose, certificates]): [string, string[]] => [purpose, base64(certificates)]);
+  const others = Object.entries(anchors.others).map(([purpose, certificates]): [string, string[]] => [
+    purpose,
+    base64(certificates),
+  ]);
   return {
     v: MESSAGE_VERSION,
     type: 'trust-bundle',
@@ -42,7 +46,12 @@ export function composeBundle(next: NextBundle): TrustBundle {
     previous: next.previous?.sha256 ?? null,
     issuedAt: next.now.toISOString(),
     expiresAt: new Date(next.now.getTime() + next.validityMs).toISOString(),
-    anchors: { ...Object.fromEntries(others), identity: base64(anchors.identity), transport: base64(anchors.transport), messages: base64(anchors.messages) },
+    anchors: {
+      ...Object.fromEntries(others),
+      identity: base64(anchors.identity),
+      transport: base64(anchors.transport),
+      messages: base64(anchors.messages),
+    },
     messageSigners: [
       { spkiSha256: spkiOf(next.current), role: 'current' as const },
       ...(next.standby === undefined ? [] : [{ spkiSha256: spkiOf(next.standby), role: 'standby' as const }]),
@@ -54,9 +63,15 @@ export function composeBundle(next: NextBundle): TrustBundle {
  * Who signs the link: one signer that the bundle before trusts and one that the new bundle trusts; a single one when it
  * is both. Pure. Errors: `message.signer-untrusted` when no available signer is trusted by the bundle before.
  */
-export function chooseSigners(before: TrustBundle | undefined, next: TrustBundle, available: readonly MessageSigner[]): readonly MessageSigner[] {
+export function chooseSigners(
+  before: TrustBundle | undefined,
+  next: TrustBundle,
+  available: readonly MessageSigner[],
+): readonly MessageSigner[] {
   const trustedBy = (bundle: TrustBundle): MessageSigner[] =>
-    available.filter((signer) => bundle.messageSigners.some((entry) => entry.spkiSha256 === spkiOf(signer.certificate)));
+    available.filter((signer) =>
+      bundle.messageSigners.some((entry) => entry.spkiSha256 === spkiOf(signer.certificate)),
+    );
   const after = trustedBy(next);
   const old = before === undefined ? after : trustedBy(before);
   const both = old.find((signer) => after.includes(signer));
@@ -64,7 +79,10 @@ export function chooseSigners(before: TrustBundle | undefined, next: TrustBundle
   const [first] = old;
   const [second] = after;
   if (first === undefined || second === undefined) {
-    throw new CroupierError('message.signer-untrusted', 'no signer at hand is trusted by the bundle before, or none by the new one');
+    throw new CroupierError(
+      'message.signer-untrusted',
+      'no signer at hand is trusted by the bundle before, or none by the new one',
+    );
   }
   return [first, second];
 }

@@ -11,10 +11,17 @@ import { publishTrustBundle, type PublishPorts } from './publish.ts';
 const REALM_PURPOSES: readonly string[] = ['identity', 'transport', 'messages'];
 
 /** The operator's purposes of the bundle before, with those of the request put over them. */
-export function mergeAnchors(before: TrustBundle | undefined, changes: Readonly<Record<string, readonly string[]>>): TrustAnchors['others'] {
+export function mergeAnchors(
+  before: TrustBundle | undefined,
+  changes: Readonly<Record<string, readonly string[]>>,
+): TrustAnchors['others'] {
   const kept = Object.entries(before?.anchors ?? {}).filter(([purpose]) => !REALM_PURPOSES.includes(purpose));
   const merged = new Map<string, readonly string[]>([...kept, ...Object.entries(changes)]);
-  return Object.fromEntries([...merged].filter(([, list]) => list.length > 0).map(([purpose, list]) => [purpose, list.map((der) => Buffer.from(der, 'base64'))]));
+  return Object.fromEntries(
+    [...merged]
+      .filter(([, list]) => list.length > 0)
+      .map(([purpose, list]) => [purpose, list.map((der) => Buffer.from(der, 'base64'))]),
+  );
 }
 
 export interface TrustCommandPorts extends PublishPorts {
@@ -24,7 +31,8 @@ export interface TrustCommandPorts extends PublishPorts {
 
 export function trustPublishCommand(ports: TrustCommandPorts): Command<'trust.publish'> {
   return {
-    summary: ({ anchors, reason }) => `publish the next trust bundle${Object.keys(anchors).length > 0 ? ` with other anchors for ${Object.keys(anchors).join(', ')}` : ''}${reason === undefined ? '' : `: ${reason}`}`,
+    summary: ({ anchors, reason }) =>
+      `publish the next trust bundle${Object.keys(anchors).length > 0 ? ` with other anchors for ${Object.keys(anchors).join(', ')}` : ''}${reason === undefined ? '' : `: ${reason}`}`,
     check: async ({ anchors }) => {
       for (const [purpose, list] of Object.entries(anchors)) {
         for (const der of list) {

@@ -42,7 +42,8 @@ export async function publishTrustBundle(ports: PublishPorts, publication: Publi
     now,
     validityMs: ports.policy().trust.validity,
   });
-  const available = publication.standby === undefined ? [publication.current] : [publication.current, publication.standby];
+  const available =
+    publication.standby === undefined ? [publication.current] : [publication.current, publication.standby];
   const bundle = await signBundle(body, chooseSigners(before?.body, body, available));
   await store.appendTrustBundle(bundle, now, {
     action: 'trust.publish',

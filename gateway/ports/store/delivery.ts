@@ -1,7 +1,17 @@
 import type { DeviceId, KeySetName, KeyVersionNumber, RolloutId, Sha256, TrustVersion } from '#schema/ids.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import type { Report } from '#schema/messages/report.ts';
-import type { Audited, CertificateRecord, DeviceKeyVersion, DeviceRecord, KeySetRecord, RolloutRecord, RolloutTarget, SyncRecord, TargetState } from './records.ts';
+import type {
+  Audited,
+  CertificateRecord,
+  DeviceKeyVersion,
+  DeviceRecord,
+  KeySetRecord,
+  RolloutRecord,
+  RolloutTarget,
+  SyncRecord,
+  TargetState,
+} from './records.ts';
 
 /** Everything about one device that delivery decides on. */
 export interface DeliveryState {
@@ -78,7 +88,9 @@ export interface PlannedUpdate {
   /** Trust bundles to be sent first, in order: from (exclusive) to (inclusive). */
   readonly trustFrom: TrustVersion;
   readonly keyrings: readonly PlannedKeyring[];
-  readonly renew: { readonly by: Date; readonly reason: 'scheduled' | 'expiring' | 'ca-rollover' | 'policy' | 'compromise' } | undefined;
+  readonly renew:
+    | { readonly by: Date; readonly reason: 'scheduled' | 'expiring' | 'ca-rollover' | 'policy' | 'compromise' }
+    | undefined;
 }
 
 export type DispatchOutcome =
@@ -91,7 +103,12 @@ export type DispatchOutcome =
       readonly targets: readonly TargetMove[];
     }
   /** Nothing to send; look again then, or never. */
-  | { readonly kind: 'settle'; readonly dueAt: Date | undefined; readonly attempts: number; readonly targets: readonly TargetMove[] };
+  | {
+      readonly kind: 'settle';
+      readonly dueAt: Date | undefined;
+      readonly attempts: number;
+      readonly targets: readonly TargetMove[];
+    };
 
 export interface RecordedUpdate {
   readonly device: DeviceId;
@@ -99,7 +116,11 @@ export interface RecordedUpdate {
   /** SHA-256 of the body. */
   readonly sha256: Sha256;
   readonly issuedAt: Date;
-  readonly offered: readonly { readonly keySet: KeySetName; readonly version: KeyVersionNumber; readonly kcv: string }[];
+  readonly offered: readonly {
+    readonly keySet: KeySetName;
+    readonly version: KeyVersionNumber;
+    readonly kcv: string;
+  }[];
 }
 
 export interface PresenceChange {
@@ -116,7 +137,11 @@ export interface DeliveryStore {
     decide: (state: DeliveryState, report: VerifiedReport) => ReportOutcome,
   ): Promise<readonly (ReportOutcome | undefined)[]>;
   /** Takes up to `limit` connected devices that are due, and commits what was decided for each. */
-  takeDue(limit: number, now: Date, decide: (state: DeliveryState) => DispatchOutcome): Promise<readonly DispatchOutcome[]>;
+  takeDue(
+    limit: number,
+    now: Date,
+    decide: (state: DeliveryState) => DispatchOutcome,
+  ): Promise<readonly DispatchOutcome[]>;
   /** Records updates before they are signed, and the versions they offer. */
   recordUpdates(updates: readonly RecordedUpdate[]): Promise<void>;
   setPresence(changes: readonly PresenceChange[]): Promise<void>;

@@ -1,7 +1,14 @@
 import type { DeviceId, EnrolmentId, Serial, Sha256 } from '#schema/ids.ts';
 import type { AuditEvent } from '#schema/audit.ts';
 import type { CroupierError } from '#schema/errors.ts';
-import type { Audited, CertificateIntent, CertificateRecord, DeviceRecord, EnrolmentRequest, TicketRecord } from './records.ts';
+import type {
+  Audited,
+  CertificateIntent,
+  CertificateRecord,
+  DeviceRecord,
+  EnrolmentRequest,
+  TicketRecord,
+} from './records.ts';
 
 export interface EnrolmentQuery {
   /** Device that the request is about, where the caller could tell. */
@@ -29,7 +36,12 @@ export interface EnrolmentState {
 
 export type EnrolmentOutcome =
   /** Sign: record the intent, consume the ticket, mark the request, all at once. */
-  | ({ readonly kind: 'issue'; readonly intent: CertificateIntent; readonly ticket: string | undefined; readonly request: EnrolmentId | undefined } & Audited)
+  | ({
+      readonly kind: 'issue';
+      readonly intent: CertificateIntent;
+      readonly ticket: string | undefined;
+      readonly request: EnrolmentId | undefined;
+    } & Audited)
   /** The same request as before: its certificate again, signed now if a crash came between. */
   | { readonly kind: 'repeat'; readonly certificate: CertificateRecord }
   | ({ readonly kind: 'park'; readonly request: EnrolmentRequest; readonly retryAfter: number } & Audited)
@@ -37,24 +49,52 @@ export type EnrolmentOutcome =
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 export type RequestOutcome =
-  | ({ readonly kind: 'decide'; readonly state: 'approved' | 'refused'; readonly device: DeviceId | undefined; readonly by: string } & Audited)
+  | ({
+      readonly kind: 'decide';
+      readonly state: 'approved' | 'refused';
+      readonly device: DeviceId | undefined;
+      readonly by: string;
+    } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 export interface EnrolmentStore {
-  decideEnrolment(query: EnrolmentQuery, decide: (state: EnrolmentState) => EnrolmentOutcome): Promise<EnrolmentOutcome>;
+  decideEnrolment(
+    query: EnrolmentQuery,
+    decide: (state: EnrolmentState) => EnrolmentOutcome,
+  ): Promise<EnrolmentOutcome>;
   /**
    * Stores the signed certificate of an intent and makes it the device's next identity. The device becomes `enrolled`
    * when it was `registered`. Doing it twice changes nothing.
    */
-  completeCertificate(serial: Serial, der: Uint8Array, fingerprint: Sha256, at: Date, audit: AuditEvent): Promise<CertificateRecord>;
+  completeCertificate(
+    serial: Serial,
+    der: Uint8Array,
+    fingerprint: Sha256,
+    at: Date,
+    audit: AuditEvent,
+  ): Promise<CertificateRecord>;
   /** An intent that must never be released. */
   withholdCertificate(serial: Serial, audit: AuditEvent): Promise<void>;
-  certificateByFingerprint(fingerprint: Sha256): Promise<{ readonly certificate: CertificateRecord; readonly device: DeviceRecord } | undefined>;
+  certificateByFingerprint(
+    fingerprint: Sha256,
+  ): Promise<{ readonly certificate: CertificateRecord; readonly device: DeviceRecord } | undefined>;
   /** First use of the next identity: it becomes the current one. Nothing happens when it is current already. */
   promoteCertificate(serial: Serial, at: Date): Promise<void>;
-  revokedCertificates(): Promise<readonly { readonly serial: Serial; readonly revokedAt: Date; readonly notAfter: Date }[]>;
+  revokedCertificates(): Promise<
+    readonly { readonly serial: Serial; readonly revokedAt: Date; readonly notAfter: Date }[]
+  >;
   enrolmentRequests(state: EnrolmentRequest['state'] | undefined, limit: number): Promise<readonly EnrolmentRequest[]>;
-  decideRequest(id: EnrolmentId, at: Date, decide: (request: EnrolmentRequest | undefined, device: (id: DeviceId) => DeviceRecord | undefined) => RequestOutcome): Promise<RequestOutcome>;
+  decideRequest(
+    id: EnrolmentId,
+    at: Date,
+    decide: (
+      request: EnrolmentRequest | undefined,
+      device: (id: DeviceId) => DeviceRecord | undefined,
+    ) => RequestOutcome,
+  ): Promise<RequestOutcome>;
   latestCrl(): Promise<{ readonly number: number; readonly der: Uint8Array; readonly nextUpdate: Date } | undefined>;
-  addCrl(crl: { readonly number: number; readonly der: Uint8Array; readonly thisUpdate: Date; readonly nextUpdate: Date }, audit: AuditEvent): Promise<void>;
+  addCrl(
+    crl: { readonly number: number; readonly der: Uint8Array; readonly thisUpdate: Date; readonly nextUpdate: Date },
+    audit: AuditEvent,
+  ): Promise<void>;
 }

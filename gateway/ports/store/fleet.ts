@@ -1,7 +1,16 @@
 import type { DeviceId, KeySetName, KeyVersionNumber } from '#schema/ids.ts';
 import type { InventoryRow } from '#schema/inventory.ts';
 import type { AuditEvent } from '#schema/audit.ts';
-import type { Audited, CertificateRecord, DeviceKeyVersion, DeviceRecord, DeviceState, RolloutTarget, SyncRecord, TicketRecord } from './records.ts';
+import type {
+  Audited,
+  CertificateRecord,
+  DeviceKeyVersion,
+  DeviceRecord,
+  DeviceState,
+  RolloutTarget,
+  SyncRecord,
+  TicketRecord,
+} from './records.ts';
 
 export interface DeviceFilter {
   readonly class?: string | undefined;
@@ -29,7 +38,12 @@ export interface DeviceDetail {
 }
 
 export type DeviceOutcome =
-  | ({ readonly kind: 'change'; readonly state: DeviceState; readonly revokeCertificates: string | undefined; /** Forget what the device reported: its history starts anew. */ readonly resetHistory: boolean } & Audited)
+  | ({
+      readonly kind: 'change';
+      readonly state: DeviceState;
+      readonly revokeCertificates: string | undefined;
+      /** Forget what the device reported: its history starts anew. */ readonly resetHistory: boolean;
+    } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: Error } & Audited);
 
 export interface FleetStore {
@@ -38,10 +52,23 @@ export interface FleetStore {
   device(id: DeviceId): Promise<DeviceDetail | undefined>;
   deviceRecord(id: DeviceId): Promise<DeviceRecord | undefined>;
   devices(filter: DeviceFilter): Promise<readonly DeviceSummary[]>;
-  deviceCounts(): Promise<{ readonly total: number; readonly connected: number; readonly byState: Readonly<Record<string, number>> }>;
+  deviceCounts(): Promise<{
+    readonly total: number;
+    readonly connected: number;
+    readonly byState: Readonly<Record<string, number>>;
+  }>;
   /** Quarantine, release and revocation. */
-  decideDevice(id: DeviceId, at: Date, decide: (device: DeviceRecord | undefined) => DeviceOutcome): Promise<DeviceOutcome>;
-  addTicket(ticket: Omit<TicketRecord, 'consumedAt' | 'consumedCsr'> & { readonly createdAt: Date }, audit: AuditEvent): Promise<void>;
+  decideDevice(
+    id: DeviceId,
+    at: Date,
+    decide: (device: DeviceRecord | undefined) => DeviceOutcome,
+  ): Promise<DeviceOutcome>;
+  addTicket(
+    ticket: Omit<TicketRecord, 'consumedAt' | 'consumedCsr'> & { readonly createdAt: Date },
+    audit: AuditEvent,
+  ): Promise<void>;
   /** How many devices are in each state of each version of a key set. */
-  versionCounts(keySet: KeySetName): Promise<readonly { readonly version: KeyVersionNumber; readonly state: string; readonly devices: number }[]>;
+  versionCounts(
+    keySet: KeySetName,
+  ): Promise<readonly { readonly version: KeyVersionNumber; readonly state: string; readonly devices: number }[]>;
 }

@@ -22,13 +22,22 @@ export interface KeySetChange {
 }
 
 export type ApprovalOutcome =
-  | ({ readonly kind: 'decide'; readonly state: 'approved' | 'refused' | 'expired'; readonly approver: OperatorName | undefined } & Audited)
+  | ({
+      readonly kind: 'decide';
+      readonly state: 'approved' | 'refused' | 'expired';
+      readonly approver: OperatorName | undefined;
+    } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 export interface GovernanceStore {
   currentPolicy(): Promise<PolicyRecord | undefined>;
   /** Stores the policy and its key sets at once and raises every due mark. */
-  applyPolicy(policy: Omit<PolicyRecord, 'version'>, keySets: readonly KeySetChange[], removed: readonly KeySetName[], audit: AuditEvent): Promise<PolicyRecord>;
+  applyPolicy(
+    policy: Omit<PolicyRecord, 'version'>,
+    keySets: readonly KeySetChange[],
+    removed: readonly KeySetName[],
+    audit: AuditEvent,
+  ): Promise<PolicyRecord>;
   operators(): Promise<readonly OperatorRecord[]>;
   operatorByTokenHash(hash: string): Promise<OperatorRecord | undefined>;
   operatorByName(name: OperatorName): Promise<OperatorRecord | undefined>;
@@ -38,7 +47,11 @@ export interface GovernanceStore {
   addApproval(approval: ApprovalRecord, audit: AuditEvent): Promise<void>;
   approval(id: ApprovalId): Promise<ApprovalRecord | undefined>;
   approvals(state: ApprovalRecord['state'] | undefined, limit: number): Promise<readonly ApprovalRecord[]>;
-  decideApproval(id: ApprovalId, at: Date, decide: (approval: ApprovalRecord | undefined) => ApprovalOutcome): Promise<{ readonly outcome: ApprovalOutcome; readonly approval: ApprovalRecord | undefined }>;
+  decideApproval(
+    id: ApprovalId,
+    at: Date,
+    decide: (approval: ApprovalRecord | undefined) => ApprovalOutcome,
+  ): Promise<{ readonly outcome: ApprovalOutcome; readonly approval: ApprovalRecord | undefined }>;
   /** What came of an approved request. */
   finishApproval(id: ApprovalId, state: 'executed' | 'failed', result: string, audit: AuditEvent): Promise<void>;
 }

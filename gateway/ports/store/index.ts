@@ -13,6 +13,7 @@ import type { GovernanceStore } from './governance.ts';
 import type { KeyVersionStore } from './keys.ts';
 import type { TrustStore } from './trust.ts';
 
-export interface Store extends FleetStore, EnrolmentStore, DeliveryStore, KeyVersionStore, TrustStore, GovernanceStore, AuditStore {
+export interface Store
+  extends FleetStore, EnrolmentStore, DeliveryStore, KeyVersionStore, TrustStore, GovernanceStore, AuditStore {
   close(): Promise<void>;
 }

@@ -1,6 +1,16 @@
 import type { KeySetName, KeyVersionNumber, RolloutId } from '#schema/ids.ts';
 import type { CroupierError } from '#schema/errors.ts';
-import type { Audited, DeviceRecord, KeySetRecord, KeyVersionRecord, KeyVersionState, RolloutRecord, RolloutState, RolloutTarget, TargetState } from './records.ts';
+import type {
+  Audited,
+  DeviceRecord,
+  KeySetRecord,
+  KeyVersionRecord,
+  KeyVersionState,
+  RolloutRecord,
+  RolloutState,
+  RolloutTarget,
+  TargetState,
+} from './records.ts';
 
 export interface KeyVersionChange {
   readonly version: KeyVersionNumber;
@@ -11,7 +21,12 @@ export interface KeyVersionChange {
 }
 
 export type RotationOutcome =
-  | ({ readonly kind: 'start'; readonly version: KeyVersionRecord; readonly rollout: RolloutRecord; readonly target: (device: DeviceRecord) => { readonly wave: number; readonly state: TargetState } | undefined } & Audited)
+  | ({
+      readonly kind: 'start';
+      readonly version: KeyVersionRecord;
+      readonly rollout: RolloutRecord;
+      readonly target: (device: DeviceRecord) => { readonly wave: number; readonly state: TargetState } | undefined;
+    } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 /** Counts that the rollout's decision looks at. */
@@ -32,7 +47,12 @@ export interface RolloutProgress {
 
 export type RolloutOutcome =
   | { readonly kind: 'stay' }
-  | ({ readonly kind: 'advance'; readonly state: RolloutState; readonly versions: readonly KeyVersionChange[]; readonly finished: boolean } & Audited)
+  | ({
+      readonly kind: 'advance';
+      readonly state: RolloutState;
+      readonly versions: readonly KeyVersionChange[];
+      readonly finished: boolean;
+    } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 export interface RolloutDetail {
@@ -44,10 +64,29 @@ export interface KeyVersionStore {
   keySets(): Promise<readonly KeySetRecord[]>;
   keySet(name: KeySetName): Promise<KeySetRecord | undefined>;
   /** Adds a version and its rollout with all targets, and raises their due marks. */
-  startRotation(keySet: KeySetName, at: Date, decide: (keySet: KeySetRecord | undefined, open: readonly RolloutRecord[]) => RotationOutcome): Promise<RotationOutcome>;
+  startRotation(
+    keySet: KeySetName,
+    at: Date,
+    decide: (keySet: KeySetRecord | undefined, open: readonly RolloutRecord[]) => RotationOutcome,
+  ): Promise<RotationOutcome>;
   /** Moves one rollout; changes of key versions raise the due marks of the key set's devices. */
-  advanceRollout(id: RolloutId, at: Date, decide: (rollout: RolloutRecord | undefined, keySet: KeySetRecord | undefined, progress: RolloutProgress) => RolloutOutcome): Promise<RolloutOutcome>;
+  advanceRollout(
+    id: RolloutId,
+    at: Date,
+    decide: (
+      rollout: RolloutRecord | undefined,
+      keySet: KeySetRecord | undefined,
+      progress: RolloutProgress,
+    ) => RolloutOutcome,
+  ): Promise<RolloutOutcome>;
   rollouts(open: boolean | undefined, limit: number): Promise<readonly RolloutRecord[]>;
   rollout(id: RolloutId): Promise<RolloutDetail | undefined>;
-  rolloutTargets(id: RolloutId, filter: { readonly states: readonly TargetState[] | undefined; readonly after: string | undefined; readonly limit: number }): Promise<readonly (RolloutTarget & { readonly connected: boolean; readonly lastSeenAt: Date | undefined })[]>;
+  rolloutTargets(
+    id: RolloutId,
+    filter: {
+      readonly states: readonly TargetState[] | undefined;
+      readonly after: string | undefined;
+      readonly limit: number;
+    },
+  ): Promise<readonly (RolloutTarget & { readonly connected: boolean; readonly lastSeenAt: Date | undefined })[]>;
 }

@@ -158,14 +158,7 @@ export interface KeySetRecord {
 }
 
 /** D§9. `draft`, `paused` and `aborted` belong to planned rollouts and are already part of the stored vocabulary. */
-export type RolloutState =
-  | 'distributing'
-  | 'ready'
-  | 'active'
-  | 'retiring'
-  | 'retired'
-  | 'destroying'
-  | 'destroyed';
+export type RolloutState = 'distributing' | 'ready' | 'active' | 'retiring' | 'retired' | 'destroying' | 'destroyed';
 
 export type TargetState =
   | 'pending'

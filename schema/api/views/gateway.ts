@@ -79,7 +79,7 @@ export const GatewayEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('trust'), version: TrustVersion }),
   z.object({ type: z.literal('policy'), version: z.int() }),
   z.object({ type: z.literal('hsm'), state: z.enum(['ready', 'unavailable']) }),
-  /** Events were dropped because the reader was too slow; look at the views again. */
-  z.object({ type: z.literal('gap'), dropped: z.int() }),
+  /** Events before this point are gone (how many: null when the gateway was started anew); look at the views again. */
+  z.object({ type: z.literal('gap'), dropped: z.int().nullable() }),
 ]);
 export type GatewayEvent = z.infer<typeof GatewayEvent>;

@@ -1,0 +1,242 @@
+import { describe, expect, test } from 'vitest';
+import { decideReport } from '#gateway/delivery/decide-report.ts';
+import type { Report, ReportedVersion } from '#schema/messages/report.ts';
+import { Seq, Serial } from '#schema/ids.ts';
+import {
+  accepted as acceptedVersion,
+  active,
+  certificate,
+  deliveryOf,
+  DELIVERY,
+  device,
+  held,
+  keySet,
+  retired,
+  rollout,
+  rotating,
+  sync,
+  target,
+} from '#test/support/delivery-fixtures.ts';
+import {
+  deviceId,
+  keyVersion,
+  report,
+  second,
+  sha256,
+  trust,
+  verified,
+  version,
+  WALLET,
+} from '#test/support/store-fixtures.ts';
+
+const versionOf = (
+  number: number,
+  state: ReportedVersion['state'],
+  kcv: string | null = keyVersion(number).kcv,
+): ReportedVersion => ({
+  version: version(number),
+  state,
+  kcv: state === 'destroyed' ? null : kcv,
+});
+
+/** The device's second report, following the first that the gateway knows. */
+function next(versions: readonly ReportedVersion[], over: Partial<Report> = {}): Report {
+  return report('EGM-1', 2, {
+    previous: sha256('EGM-1 1'),
+    trustVersion: trust(1),
+    keyrings: [
+      {
+        keySet: WALLET,
+        revision: 7,
+        active: versions.find((entry) => entry.state === 'active')?.version ?? null,
+        versions: [...versions],
+      },
+    ],
+    ...over,
+  });
+}
+
+const decide = (state: Parameters<typeof decideReport>[0], of: Report, over: Parameters<typeof verified>[2] = {}) =>
+  decideReport(state, verified(of, certificate(), over), DELIVERY);
+
+describe('one history of reports', () => {
+  test('given the next report, when it follows the one before, then it is accepted', () => {
+    expect(decide(deliveryOf(), next([versionOf(1, 'active')]))).toMatchObject({ kind: 'accepted', dueAt: undefined });
+  });
+
+  test('given the same bytes again, then nothing changes', () => {
+    const again = next([versionOf(1, 'active')]);
+    expect(decide(deliveryOf({ sync: sync({ counter: 2, digest: sha256('EGM-1 2') }) }), again)).toEqual({
+      kind: 'ignored',
+      why: 'duplicate',
+    });
+  });
+
+  test('given a report overtaken by a newer one of the same boot, then nothing changes', () => {
+    expect(
+      decide(deliveryOf({ sync: sync({ counter: 9, digest: sha256('newer') }) }), next([versionOf(1, 'active')])),
+    ).toEqual({ kind: 'ignored', why: 'late' });
+  });
+
+  test('given reports lost on the way, then a gap in the counter is no fault', () => {
+    expect(
+      decide(deliveryOf(), { ...next([versionOf(1, 'active')]), counter: 7, previous: sha256('lost') }),
+    ).toMatchObject({ kind: 'accepted' });
+  });
+
+  test('given an old counter in a new boot, then the device is quarantined as a restored image', () => {
+    const restored = { ...next([versionOf(1, 'active')]), bootId: crypto.randomUUID() };
+    expect(decide(deliveryOf({ sync: sync({ counter: 9 }) }), restored)).toMatchObject({
+      kind: 'quarantine',
+      code: 'report.regressed',
+    });
+  });
+
+  test('given the next counter on another predecessor, then the device is quarantined as a clone', () => {
+    expect(decide(deliveryOf(), { ...next([versionOf(1, 'active')]), previous: sha256('of the twin') })).toMatchObject({
+      kind: 'quarantine',
+      code: 'report.forked',
+    });
+  });
+
+  test('given the same counter with other bytes in a known boot, then the device is quarantined as a clone', () => {
+    const state = deliveryOf({ sync: sync({ counter: 2, digest: sha256('of the twin') }) });
+    expect(decide(state, next([versionOf(1, 'active')]))).toMatchObject({ kind: 'quarantine', code: 'report.forked' });
+  });
+});
+
+describe('less than it proved before', () => {
+  test.each<[string, Partial<Report>]>([
+    ['an older trust bundle', { trustVersion: trust(0) }],
+    ['an older update', { lastSeq: Seq.parse(4) }],
+    ['a key version gone', { keyrings: [] }],
+  ])('given %s, then the device is quarantined as a restored image (I5)', (_, over) => {
+    const state = deliveryOf({ sync: sync({ lastSeq: 5 }) });
+    const fine = { lastSeq: Seq.parse(5) };
+    expect(decide(state, next([versionOf(1, 'active')], fine))).toMatchObject({ kind: 'accepted' });
+    expect(decide(state, next([versionOf(1, 'active')], { ...fine, ...over }))).toMatchObject({
+      kind: 'quarantine',
+      code: 'report.regressed',
+    });
+  });
+
+  test('given a destroyed version that is back, then the device is quarantined', () => {
+    const state = deliveryOf({
+      versions: [held(1, 'destroyed'), held(2, 'active')],
+      keySets: [keySet([retired(1), active(2)])],
+    });
+    expect(decide(state, next([versionOf(1, 'destroyed'), versionOf(2, 'active')]))).toMatchObject({
+      kind: 'accepted',
+    });
+    expect(decide(state, next([versionOf(1, 'stored'), versionOf(2, 'active')]))).toMatchObject({ kind: 'quarantine' });
+  });
+});
+
+describe('whose report it is', () => {
+  test.each([
+    ['a superseded certificate', certificate({ serial: Serial.parse('0b') }), 'certificate.superseded'],
+    ['a revoked certificate', certificate({ state: 'revoked' }), 'certificate.revoked'],
+    ['the certificate of another device', certificate({ device: deviceId('EGM-2') }), 'message.wrong-device'],
+  ])('given %s, then it is refused', (_, signer, code) => {
+    expect(decide(deliveryOf(), next([versionOf(1, 'active')]), { certificate: signer })).toMatchObject({
+      kind: 'refused',
+      code,
+    });
+  });
+
+  test('given the next identity, then it is accepted', () => {
+    const nextSerial = Serial.parse('0b');
+    const state = deliveryOf({ device: device({ nextSerial }) });
+    expect(
+      decide(state, next([versionOf(1, 'active')]), { certificate: certificate({ serial: nextSerial }) }),
+    ).toMatchObject({ kind: 'accepted' });
+  });
+
+  test.each([{ kind: 'quarantined', code: 'report.forked' } as const, { kind: 'revoked' } as const])(
+    'given a device that is $kind, then its reports change nothing (I9)',
+    (state) => {
+      expect(decide(deliveryOf({ device: device({ state }) }), next([versionOf(1, 'active')]))).toMatchObject({
+        kind: 'refused',
+        code: 'enrolment.quarantined',
+      });
+    },
+  );
+});
+
+describe('what a report proves', () => {
+  test('given the version stored, then its target has stored it', () => {
+    const outcome = decide(rotating('offered'), next([versionOf(1, 'active'), versionOf(2, 'stored')]));
+    expect(outcome).toMatchObject({
+      kind: 'accepted',
+      proofs: [{ version: 2, state: 'stored' }],
+      targets: [{ state: 'stored' }],
+      dueAt: undefined,
+    });
+  });
+
+  test('given the version in use, then its target is active', () => {
+    const state = deliveryOf({
+      versions: [held(1, 'active'), held(2, 'stored')],
+      keySets: [keySet([acceptedVersion(1), active(2)])],
+      rollouts: [{ rollout: rollout({ state: 'active' }), target: target('stored') }],
+    });
+    expect(decide(state, next([versionOf(1, 'stored'), versionOf(2, 'active')]))).toMatchObject({
+      kind: 'accepted',
+      targets: [{ state: 'active' }],
+    });
+  });
+
+  test('given a stored version whose activation is deferred, then the target says until when', () => {
+    const until = second(500).toISOString();
+    const state = rotating('offered', { sync: sync({ seq: 42 }) });
+    const busy = next([versionOf(1, 'active'), versionOf(2, 'stored')], {
+      results: [{ seq: Seq.parse(42), outcome: 'deferred', code: 'device.busy', until }],
+      lastSeq: Seq.parse(42),
+    });
+    expect(decide(state, busy)).toMatchObject({
+      targets: [{ state: 'stored', code: 'device.busy', deferredUntil: second(500) }],
+    });
+  });
+
+  test('given a key whose check value is wrong, then it proves nothing', () => {
+    const outcome = decide(rotating('offered'), next([versionOf(1, 'active'), versionOf(2, 'stored', '0000000000')]));
+    expect(outcome).toMatchObject({ kind: 'accepted', proofs: [], targets: [] });
+    expect(outcome).toHaveProperty(
+      'audit',
+      expect.arrayContaining([expect.objectContaining({ code: 'key.kcv-mismatch' })]),
+    );
+  });
+
+  test('given a refusal, then the target says why, and asking again is not hurried', () => {
+    const state = rotating('offered', { sync: sync({ seq: 42 }) });
+    const refused = next([versionOf(1, 'active')], {
+      results: [{ seq: Seq.parse(42), outcome: 'refused', code: 'envelope.integrity-failed' }],
+    });
+    const outcome = decide(state, refused);
+    expect(outcome).toMatchObject({
+      kind: 'accepted',
+      targets: [{ state: 'refused', code: 'envelope.integrity-failed' }],
+    });
+    expect(outcome.kind === 'accepted' && outcome.dueAt !== undefined && outcome.dueAt > second(102)).toBe(true);
+  });
+
+  test('given a device that slept over the rollout, then its target is superseded', () => {
+    const state = deliveryOf({
+      keySets: [keySet([retired(1), acceptedVersion(2), active(3)])],
+      rollouts: [{ rollout: rollout({ state: 'active' }), target: target('pending') }],
+    });
+    expect(decide(state, next([versionOf(1, 'active')]))).toMatchObject({ targets: [{ state: 'superseded' }] });
+  });
+
+  test('given a device that joined after the rollout began, then it becomes a target', () => {
+    const state = rotating('pending', { rollouts: [{ rollout: rollout(), target: undefined }] });
+    expect(decide(state, next([versionOf(1, 'active')]))).toMatchObject({ targets: [{ state: 'pending', wave: 0 }] });
+  });
+
+  test('given a difference that the report leaves, then the device is due at once', () => {
+    expect(decide(rotating('pending'), next([versionOf(1, 'active')]))).toMatchObject({
+      kind: 'accepted',
+      dueAt: second(102),
+    });
+  });
+});
