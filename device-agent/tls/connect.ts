@@ -84,15 +84,15 @@ export function judgeServer(leaf: X509Certificate, host: string, trust: ServerTr
 }
 
 function judge(socket: TLSSocket, host: string, trust: ServerTrust): void {
+  const leaf = socket.getPeerX509Certificate();
+  if (leaf === undefined) throw new CroupierError('certificate.untrusted', 'the server has sent no certificate');
+  judgeServer(leaf, host, trust);
   // With rejectUnauthorized off, Node leaves OpenSSL's verdict (an error code) here.
   const verdict: unknown = socket.authorizationError;
   const code = verdict instanceof Error && 'code' in verdict ? String(verdict.code) : String(verdict);
   if (!socket.authorized && !TIME_FAULTS.has(code)) {
     throw new CroupierError('certificate.untrusted', `the server's certificate is refused: ${code}`);
   }
-  const leaf = socket.getPeerX509Certificate();
-  if (leaf === undefined) throw new CroupierError('certificate.untrusted', 'the server has sent no certificate');
-  judgeServer(leaf, host, trust);
 }
 
 /** The handshake's material. One context serves all connections of one identity under the same anchors. */

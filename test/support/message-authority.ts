@@ -8,7 +8,7 @@ import { keyCheckValue } from '#pki/keys/kcv.ts';
 import { generateSoftwareKey } from '#pki/keys/software-key.ts';
 import { DeviceId, KeySetName, KeyVersionNumber, Realm, Seq, Sha256, TrustVersion } from '#schema/ids.ts';
 import { TrustBundle } from '#schema/messages/trust-bundle.ts';
-import { Update, type KeyDelivery } from '#schema/messages/update.ts';
+import type { KeyDelivery, Update } from '#schema/messages/update.ts';
 import { parseCertificate } from '#pki/certificate/parse.ts';
 import { createTestPki, DAY, type TestPki } from './test-pki.ts';
 

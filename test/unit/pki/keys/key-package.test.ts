@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeKeyPackage, encodeKeyPackage } from '#pki/keys/key-package.ts';
 import { integer, octetString, sequence, utf8String } from '#pki/der/writer.ts';
@@ -26,7 +26,12 @@ describe('key package', () => {
         (device, keySet, version, key) => {
           const der = encodeKeyPackage({ device, keySet, version, key });
           const decoded = decodeKeyPackage(der);
-          expect({ ...decoded, key: Buffer.from(decoded.key) }).toEqual({ device, keySet, version, key: Buffer.from(key) });
+          expect({ ...decoded, key: Buffer.from(decoded.key) }).toEqual({
+            device,
+            keySet,
+            version,
+            key: Buffer.from(key),
+          });
           expect(Buffer.compare(der.subarray(-key.length), key)).toBe(0);
         },
       ),
