@@ -20,7 +20,7 @@ const headColumns = z.tuple([z.int(), z.string()]).transform(([seq, hash]) => ({
 
 function headQuery(db: BetterSQLite3Database, statements: Statements): () => ChainHead {
   const { seq, hash } = auditRecords;
-  const latest = db.select({ seq, hash }).from(auditRecords).orderBy(desc(seq)).limit(1);
+  const latest = db.select({ seq, hash }).from(auditRecords).orderBy(desc(seq));
   const read = statements.first(latest, reader(headColumns, 'audit_records'));
   return () => read() ?? CHAIN_START;
 }

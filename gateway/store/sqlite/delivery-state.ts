@@ -32,7 +32,7 @@ export function deliveryQueries(context: Prepared): DeliveryQueries {
   const { db, statements } = context;
   const fewRows = keySetQueries(context);
   const latestTrust = statements.first(
-    db.select({ version: trustBundles.version }).from(trustBundles).orderBy(desc(trustBundles.version)).limit(1),
+    db.select({ version: trustBundles.version }).from(trustBundles).orderBy(desc(trustBundles.version)),
     ([number]) => parseWith(TrustVersion, number, 'store.corrupt', 'Row of trust_bundles'),
   );
   const versions = statements.all(

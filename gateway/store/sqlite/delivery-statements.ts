@@ -148,8 +148,7 @@ export function deliveryStatements({ db, statements }: Pick<StoreContext, 'db' |
         .select({ dueAt: deviceSync.dueAt })
         .from(deviceSync)
         .where(and(eq(deviceSync.connected, true), isNotNull(deviceSync.dueAt)))
-        .orderBy(asc(deviceSync.dueAt))
-        .limit(1),
+        .orderBy(asc(deviceSync.dueAt)),
       reader(
         z.tuple([Instant]).transform(([dueAt]) => dueAt),
         'device_sync',

@@ -61,9 +61,7 @@ export function enrolmentQueries({ db, statements }: StoreContext): EnrolmentQue
   const repeated = statements.first(
     certificatesWhere(
       and(eq(certificates.csrSha256, sql.placeholder('csr')), eq(certificates.device, sql.placeholder('device'))),
-    )
-      .orderBy(desc(certificates.createdAt))
-      .limit(1),
+    ).orderBy(desc(certificates.createdAt)),
     certificate,
   );
   const newer = statements.first(
@@ -73,7 +71,7 @@ export function enrolmentQueries({ db, statements }: StoreContext): EnrolmentQue
         gt(certificates.createdAt, sql.placeholder('after')),
         eq(certificates.state, 'issued'),
       ),
-    ).limit(1),
+    ),
     certificate,
   );
   const ticketsOf = statements.all(
