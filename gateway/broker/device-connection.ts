@@ -1,4 +1,5 @@
 /** One TLS connection of one client: what the broker counts and knows about it beside what aedes keeps. */
+import { Buffer } from 'node:buffer';
 import type { TLSSocket } from 'node:tls';
 import type { Client } from 'aedes';
 import type { DeviceId, Serial } from '#schema/ids.ts';
@@ -21,6 +22,11 @@ export interface DeviceConnection {
   /** Of the CONNECT packet; kept until the client is authenticated. */
   verdict: Verdict | undefined;
   client: Client | undefined;
+  /**
+   * From CONNECT until the client is authenticated nothing more is read: aedes would treat a packet that comes in a
+   * chunk of its own as if the client were authenticated already.
+   */
+  held: boolean;
   identity: { readonly device: DeviceId; readonly serial: Serial } | undefined;
   /** CONNACK is sent and the device is announced. */
   ready: boolean;
@@ -28,6 +34,20 @@ export interface DeviceConnection {
   unacknowledged: number;
   /** False once the device has subscribed to one of its topics with QoS 0, which is never acknowledged. */
   acknowledges: boolean;
+}
+
+/**
+ * All that the socket holds. aedes reads once per `readable` event and takes that for everything, but Node 26
+ * answers one buffer at a time, and what is left would wait for an event that never comes. Bounded by the socket's
+ * highWaterMark.
+ */
+function drain(read: (size?: number) => unknown, size: number | undefined): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const chunk = read(size);
+    if (!(chunk instanceof Uint8Array)) return chunks;
+    chunks.push(chunk);
+  }
 }
 
 /**
@@ -47,6 +67,7 @@ export function watchConnection(
     clientId: undefined,
     verdict: undefined,
     client: undefined,
+    held: false,
     identity: undefined,
     ready: false,
     unacknowledged: 0,
@@ -62,13 +83,19 @@ export function watchConnection(
     return bucket.take(clock.monotonic());
   });
   const read = socket.read.bind(socket);
+  let faulty = false;
   socket.read = (size?: number): unknown => {
-    const chunk: unknown = read(size);
-    if (!(chunk instanceof Uint8Array)) return chunk;
-    const fault = reader.scan(chunk);
-    if (fault === undefined) return chunk;
-    onFault(fault);
-    return null;
+    if (connection.held) return null;
+    const chunks = drain(read, size);
+    for (const chunk of chunks) {
+      // What follows a fault has no meaning any more; the socket may still hold some of it.
+      const fault = faulty ? undefined : reader.scan(chunk);
+      if (fault === undefined) continue;
+      faulty = true;
+      onFault(fault);
+    }
+    if (faulty || chunks.length === 0) return null;
+    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
   };
   return connection;
 }

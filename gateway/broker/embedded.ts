@@ -2,13 +2,13 @@
 import { Buffer } from 'node:buffer';
 import type { EventEmitter } from 'node:events';
 import type { TLSSocket } from 'node:tls';
-import { Aedes, type AedesPublishPacket, type Client, type PublishPacket, type Subscription } from 'aedes';
+import { Aedes, type Client, type PublishPacket, type Subscription } from 'aedes';
 import { CroupierError, errorMessage, type ErrorCode } from '#schema/errors.ts';
 import type { DeviceId, Realm } from '#schema/ids.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import { reportTopic } from '#schema/topics.ts';
 import type { Broker, ClientAuthorizer, Presence, ReportArrival } from '#gateway/ports/broker.ts';
-import { addresseeOf, decideConnect, decidePublish, decideSubscribe, mayRetain, type Verdict } from './access.ts';
+import { addresseeOf, decideConnect, decidePublish, decideSubscribe, mayRetain } from './access.ts';
 import { admit, CONNACK, type ConnackCode } from './admission.ts';
 import { CleanSessions } from './clean-sessions.ts';
 import type { DeniedAct, Denial } from './denial.ts';
@@ -106,6 +106,7 @@ class Embedded implements Broker {
         const { clientId, will, protocolVersion } = packet;
         const connection = this.connections.get(client);
         if (connection !== undefined) {
+          connection.held = true;
           connection.clientId = clientId;
           // aedes answers MQTT 5 with "unacceptable protocol version"; there is nothing else to judge in it.
           const intent = will && { topic: will.topic, qos: will.qos ?? 0, size: Buffer.byteLength(will.payload) };
@@ -120,15 +121,9 @@ class Embedded implements Broker {
       authenticate: (client, _username, _password, done) => {
         void this.authenticate(client, done);
       },
-      authorizePublish: (client, packet, done) => done(client === null ? null : this.judgePublish(client, packet)),
+      authorizePublish: (client, packet, done) => done(client === null ? null : this.receive(client, packet)),
       authorizeSubscribe: (client, subscription, done) =>
         done(null, this.judgeSubscribe(client, subscription) ? subscription : null),
-      published: (packet, client, done) => {
-        // aedes passes null for what the gateway itself publishes.
-        const connection = this.connections.get(client);
-        if (connection !== undefined) this.arrived(connection, packet);
-        done(null);
-      },
     });
     this.aedes.on('clientReady', (client) => {
       const connection = this.connections.get(client);
@@ -262,25 +257,33 @@ class Embedded implements Broker {
       this.denyConnection(connection, 'connect', admission);
       return admission.connack;
     }
-    const seated = await this.sessions.take(connection, admission);
-    return seated ? undefined : CONNACK.serverUnavailable;
+    if (!(await this.sessions.take(connection, admission))) return CONNACK.serverUnavailable;
+    connection.held = false;
+    return undefined;
   }
 
-  /** An error ends the connection, which is all that MQTT 3.1.1 offers a server that refuses a PUBLISH (3.3.5-2). */
-  private judgePublish(client: Client, packet: PublishPacket): Error | null {
+  /**
+   * Judges a PUBLISH and hands a report over before aedes acknowledges it: after the PUBACK the device may be gone and
+   * with it all that is known of the connection. An error ends the connection, which is all that MQTT 3.1.1 offers a
+   * server that refuses (3.3.5-2).
+   */
+  private receive(client: Client, packet: PublishPacket): Error | null {
     const connection = this.connections.get(client);
     const device = connection?.identity?.device;
-    const { topic, qos, retain } = packet;
-    const verdict: Verdict =
-      device === undefined
-        ? { allowed: false, reason: 'the connection is not authorised' }
-        : decidePublish(this.options.realm, device, { topic, qos, retain, size: packet.payload.length });
-    if (verdict.allowed) {
-      packet.retain = false;
-      return null;
+    if (connection === undefined || device === undefined) return new Error('the connection is not authorised');
+    const { topic, qos, retain, payload } = packet;
+    const verdict = decidePublish(this.options.realm, device, { topic, qos, retain, size: payload.length });
+    if (!verdict.allowed) {
+      this.denyConnection(connection, 'publish', { code: 'broker.denied', reason: verdict.reason, topic });
+      return new Error(verdict.reason);
     }
-    this.denyConnection(connection, 'publish', { code: 'broker.denied', reason: verdict.reason, topic });
-    return new Error(verdict.reason);
+    packet.retain = false;
+    if (topic === reportTopic(this.options.realm, device)) {
+      this.counted.reports += 1;
+      const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+      for (const handler of this.reportHandlers) handler({ device, payload: bytes, address: connection.address });
+    }
+    return null;
   }
 
   /** A refusal is answered with SUBACK 0x80 (MQTT 3.1.1, 3.9.3); the connection stays. */
@@ -295,14 +298,6 @@ class Embedded implements Broker {
     }
     if (qos === 0 && addresseeOf(this.options.realm, topic) !== undefined) connection.acknowledges = false;
     return true;
-  }
-
-  private arrived(connection: DeviceConnection, packet: AedesPublishPacket): void {
-    const device = connection.identity?.device;
-    if (device === undefined || packet.topic !== reportTopic(this.options.realm, device)) return;
-    this.counted.reports += 1;
-    const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-    for (const handler of this.reportHandlers) handler({ device, payload, address: connection.address });
   }
 
   /**
@@ -331,7 +326,7 @@ class Embedded implements Broker {
   }
 
   private denyConnection(
-    connection: DeviceConnection | undefined,
+    connection: DeviceConnection,
     act: DeniedAct,
     { code, reason, topic }: { code: ErrorCode; reason: string; topic?: string },
   ): void {
@@ -339,9 +334,9 @@ class Embedded implements Broker {
       code,
       reason,
       topic: topic?.slice(0, 256),
-      device: connection?.identity?.device,
-      clientId: connection?.clientId?.slice(0, 64),
-      address: connection?.address,
+      device: connection.identity?.device,
+      clientId: connection.clientId?.slice(0, 64),
+      address: connection.address,
     });
   }
 

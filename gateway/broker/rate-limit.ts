@@ -23,7 +23,7 @@ export class TokenBucket {
   take(now: number): boolean {
     const elapsed = Math.max(0, now - this.refilledAt);
     this.tokens = Math.min(this.limit.burst, this.tokens + (elapsed * this.limit.perSecond) / 1000);
-    this.refilledAt = now;
+    this.refilledAt += elapsed;
     if (this.tokens < 1) return false;
     this.tokens -= 1;
     return true;
