@@ -1,0 +1,49 @@
+/** Devices, tickets and parked requests. */
+import { CroupierError } from '#schema/errors.ts';
+import { deviceDetailView, deviceSummaryView, enrolmentView } from '../views/devices.ts';
+import { pageFrom } from './page.ts';
+import type { DocumentHandlers, HandlerPorts } from './types.ts';
+
+type DeviceRoutes =
+  | 'device.list'
+  | 'device.show'
+  | 'device.import'
+  | 'device.ticket'
+  | 'device.quarantine'
+  | 'device.revoke'
+  | 'device.release'
+  | 'enrolment.list'
+  | 'enrolment.approve'
+  | 'enrolment.refuse';
+
+export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pick<DocumentHandlers, DeviceRoutes> {
+  return {
+    'device.list': async ({ query }) => {
+      const { limit, ...filter } = query;
+      const found = await store.devices({ ...filter, limit: limit + 1 });
+      return pageFrom(found.map(deviceSummaryView), limit, ({ id }) => id);
+    },
+    'device.show': async ({ params: { id } }) => {
+      const found = await store.device(id);
+      if (found === undefined) throw new CroupierError('device.not-found', `there is no device ${id}`);
+      return deviceDetailView(found);
+    },
+    'device.import': ({ body }, operator) => submit(operator, 'device.import', body),
+    'device.ticket': async ({ body }, operator) => ({
+      answer: await submit(operator, 'device.ticket', body),
+      info: ticketInfo(),
+    }),
+    'device.quarantine': ({ params, body }, operator) =>
+      submit(operator, 'device.quarantine', { device: params.id, ...body }),
+    'device.revoke': ({ params, body }, operator) => submit(operator, 'device.revoke', { device: params.id, ...body }),
+    'device.release': ({ params, body }, operator) =>
+      submit(operator, 'device.release', { device: params.id, ...body }),
+    'enrolment.list': async ({ query: { state, limit } }) => ({
+      items: (await store.enrolmentRequests(state, limit)).map(enrolmentView),
+    }),
+    'enrolment.approve': ({ params, body }, operator) =>
+      submit(operator, 'enrolment.approve', { enrolment: params.id, ...body }),
+    'enrolment.refuse': ({ params, body }, operator) =>
+      submit(operator, 'enrolment.refuse', { enrolment: params.id, ...body }),
+  };
+}

@@ -1,0 +1,119 @@
+/** Metrics in the Prometheus text format. Names and labels: docs/metrics.md. */
+import { collectDefaultMetrics, Counter, Gauge, Registry } from '@prometheus-io/client';
+import type { KeyStoreHealth } from '#pki/keystore/port.ts';
+import type { Metrics } from '#gateway/ports/metrics.ts';
+import type { Store } from '#gateway/ports/store/index.ts';
+import type { EstMetrics } from '../est/server.ts';
+import type { ApiMetrics } from './server.ts';
+
+export interface MetricsPorts {
+  readonly store: Store;
+  readonly hsm: () => KeyStoreHealth;
+}
+
+export interface MetricsRegistry {
+  /** For the use cases. */
+  readonly metrics: Metrics;
+  /** For the edges. */
+  readonly est: EstMetrics;
+  readonly api: ApiMetrics;
+  /** What is to be scraped; gauges are read from the store now. Errors: `store.unavailable`. */
+  render(): Promise<string>;
+}
+
+/** Open rollouts beyond these are not shown, so that a scrape stays small. */
+const MOST_ROLLOUTS = 50;
+
+function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' | 'api'> {
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Counter<Label> =>
+    new Counter({ name: `croupier_${name}`, help, labelNames, registers: [registry] });
+
+  const reports = counter('reports_total', 'Reports received from devices', 'outcome');
+  const updates = counter('updates_total', 'Updates handed to the broker', 'kind');
+  const trustLinks = counter('trust_links_total', 'Trust bundles sent to devices that walk');
+  const enrolments = counter('enrolments_total', 'Enrolment requests', 'outcome');
+  const connections = counter('mqtt_connections_total', 'MQTT connections judged', 'outcome');
+  const est = counter('est_requests_total', 'EST requests answered', 'operation', 'status');
+  const api = counter('api_requests_total', 'Operator API requests answered', 'route', 'status');
+  return {
+    metrics: {
+      reports: (outcome) => reports.inc({ outcome }),
+      updates: (kind) => updates.inc({ kind }),
+      trustLinks: () => trustLinks.inc(),
+      enrolments: (outcome) => enrolments.inc({ outcome }),
+      connections: (outcome) => connections.inc({ outcome }),
+    },
+    est: { requests: (operation, status) => est.inc({ operation, status }) },
+    api: { requests: (route, status) => api.inc({ route, status }) },
+  };
+}
+
+/** Gauges of the state, and what sets all of them at once from one reading of the store. */
+function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise<void> {
+  const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Gauge<Label> =>
+    new Gauge({ name: `croupier_${name}`, help, labelNames, registers: [registry] });
+
+  const devices = gauge('devices', 'Devices of the inventory', 'state');
+  const connected = gauge('devices_connected', 'Devices connected to the broker');
+  const hsmUp = gauge('hsm_up', 'Whether the HSM answers (1) or not (0)');
+  const hsmOperations = gauge('hsm_operations', 'HSM operations under way');
+  const rollouts = gauge('rollouts_open', 'Rollouts that have not ended');
+  const targets = gauge('rollout_targets', 'Targets of open rollouts', 'rollout', 'key_set', 'version', 'state');
+  const behind = gauge(
+    'rollout_targets_offline',
+    'Targets not connected that are behind',
+    'rollout',
+    'key_set',
+    'version',
+  );
+  const auditRecords = gauge('audit_records', 'Records of the audit trail');
+  const auditUnsealed = gauge('audit_unsealed_records', 'Audit records after the last checkpoint');
+  const trustExpiry = gauge('trust_expires_seconds', 'When the latest trust bundle expires, Unix time');
+  const crlExpiry = gauge('crl_next_update_seconds', 'When the revocation list must be renewed, Unix time');
+
+  const readRollouts = async (): Promise<void> => {
+    const open = await store.rollouts(true, 1_000);
+    rollouts.set(open.length);
+    targets.reset();
+    behind.reset();
+    for (const { id, keySet, toVersion } of open.slice(0, MOST_ROLLOUTS)) {
+      const labels = { rollout: id, key_set: keySet, version: String(toVersion) };
+      const progress = (await store.rollout(id))?.progress;
+      if (progress === undefined) continue;
+      behind.set(labels, progress.offlineBehind);
+      for (const [state, count] of Object.entries(progress.byState)) targets.set({ ...labels, state }, count);
+    }
+  };
+
+  return async () => {
+    const health = hsm();
+    hsmUp.set(health.state === 'ready' ? 1 : 0);
+    hsmOperations.set(health.state === 'ready' ? health.operations : 0);
+    const counts = await store.deviceCounts();
+    devices.reset();
+    for (const [state, count] of Object.entries(counts.byState)) devices.set({ state }, count);
+    connected.set(counts.connected);
+    const { seq } = await store.auditHead();
+    auditRecords.set(seq);
+    auditUnsealed.set(seq - ((await store.latestCheckpoint())?.seq ?? 0));
+    const trust = await store.latestTrustBundle();
+    if (trust !== undefined) trustExpiry.set(Date.parse(trust.body.expiresAt) / 1000);
+    const crl = await store.latestCrl();
+    if (crl !== undefined) crlExpiry.set(crl.nextUpdate.getTime() / 1000);
+    await readRollouts();
+  };
+}
+
+/** One registry of its own; process and event loop metrics included. */
+export function createMetrics(ports: MetricsPorts): MetricsRegistry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const read = gauges(registry, ports);
+  return {
+    ...counters(registry),
+    render: async () => {
+      await read();
+      return registry.metrics();
+    },
+  };
+}
