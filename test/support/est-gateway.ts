@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { SecureVersion, TLSSocket } from 'node:tls';
 import { generateTlsServerKey } from '#pki/ceremony/operational.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
@@ -83,6 +84,7 @@ export interface EstGateway {
   register(id: string, deviceClass?: string): Promise<void>;
   /** A ticket for the device; returns its one-time code. */
   ticket(id: string, validMs?: number): Promise<string>;
+  /** A request that waits for approval, once there is one. */
   pendingRequest(): Promise<EnrolmentRequest>;
   approve(request: EnrolmentRequest, device?: string): Promise<void>;
   refuse(request: EnrolmentRequest): Promise<void>;
@@ -212,9 +214,12 @@ export async function startEstGateway(options: EstGatewayOptions = {}): Promise<
       return code;
     },
     pendingRequest: async () => {
-      const [request] = await running.store.enrolmentRequests('pending', 1);
-      if (request === undefined) throw new Error('no request waits for approval');
-      return request;
+      // Programs that ask take a moment to come.
+      for (const end = performance.now() + 15_000; performance.now() < end; await delay(10)) {
+        const [request] = await running.store.enrolmentRequests('pending', 1);
+        if (request !== undefined) return request;
+      }
+      throw new Error('no request came to wait for approval');
     },
     approve: async ({ id }, device) => {
       const assigned = device === undefined ? {} : { device: DeviceId.parse(device) };
