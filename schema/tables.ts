@@ -308,8 +308,9 @@ export const approvals = sqliteTable(
 
 export const auditRecords = sqliteTable('audit_records', {
   seq: integer().primaryKey(),
+  /** SHA-256 of `record`. */
   hash: text().notNull(),
-  /** The canonical record. */
+  /** Canonical JSON of the record without its `hash`. */
   record: text().notNull(),
 });
 

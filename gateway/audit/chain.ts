@@ -18,21 +18,37 @@ export interface ChainHead {
 /** The head of the empty chain. */
 export const CHAIN_START: ChainHead = { seq: 0, hash: AUDIT_GENESIS };
 
-const UNHASHED = AuditRecord.omit({ hash: true });
+/** A record as its hash sees it. */
+export const UnhashedRecord = AuditRecord.omit({ hash: true });
+export type UnhashedRecord = Omit<AuditRecord, 'hash'>;
+
+const hashOf = (text: string): Sha256 => Sha256.parse(createHash('sha256').update(text).digest('hex'));
 
 /** SHA-256, hex, of the canonical JSON (RFC 8785) of a record without its `hash` member. */
-export function recordHash(record: Omit<AuditRecord, 'hash'>): Sha256 {
-  return Sha256.parse(createHash('sha256').update(canonicalJson(record)).digest('hex'));
+export function recordHash(record: UnhashedRecord): Sha256 {
+  return hashOf(canonicalJson(record));
 }
 
 /**
- * The record that follows `prev`. Errors: `internal.unexpected` for an event that breaks the schema of records, since
- * a record that cannot be read back would break the chain for ever.
+ * The record that follows `prev`, and the canonical JSON that its hash is over. Errors: `internal.unexpected` for an
+ * event that breaks the schema of records, since a record that cannot be read back would break the chain for ever.
  */
-export function nextRecord(prev: ChainHead, event: AuditEvent, at: Date, id: string, realm: Realm): AuditRecord {
+export function nextLink(
+  prev: ChainHead,
+  event: AuditEvent,
+  at: Date,
+  id: string,
+  realm: Realm,
+): { readonly record: AuditRecord; readonly hashed: string } {
   const body = { ...event, seq: prev.seq + 1, id, time: at.toISOString(), realm, prevHash: prev.hash };
-  const parsed = parseWith(UNHASHED, body, 'internal.unexpected', 'audit event');
-  return { ...parsed, hash: recordHash(parsed) };
+  const parsed = parseWith(UnhashedRecord, body, 'internal.unexpected', 'audit event');
+  const hashed = canonicalJson(parsed);
+  return { record: { ...parsed, hash: hashOf(hashed) }, hashed };
+}
+
+/** The record that follows `prev`. Errors: as `nextLink`. */
+export function nextRecord(prev: ChainHead, event: AuditEvent, at: Date, id: string, realm: Realm): AuditRecord {
+  return nextLink(prev, event, at, id, realm).record;
 }
 
 /**

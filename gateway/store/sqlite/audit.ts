@@ -3,13 +3,13 @@ import { randomUUIDv7 } from 'node:crypto';
 import { asc, desc, gt, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import { z } from 'zod';
-import { AuditRecord } from '#schema/audit.ts';
+import type { AuditRecord } from '#schema/audit.ts';
 import { CroupierError } from '#schema/errors.ts';
-import type { Realm } from '#schema/ids.ts';
-import { parseJson } from '#schema/parse.ts';
+import { Sha256, type Realm } from '#schema/ids.ts';
+import { parseJson, parseWith } from '#schema/parse.ts';
 import { canonicalJson } from '#schema/runtime/canonical-json.ts';
 import { auditCheckpoints, auditRecords } from '#schema/tables.ts';
-import { CHAIN_START, nextRecord, type ChainHead } from '#gateway/audit/chain.ts';
+import { CHAIN_START, nextLink, UnhashedRecord, type ChainHead } from '#gateway/audit/chain.ts';
 import type { AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
 import { auditFault } from './faults.ts';
 import { blob, reader } from './rows.ts';
@@ -38,8 +38,8 @@ export function auditJournal(db: BetterSQLite3Database, statements: Statements, 
     try {
       let head = readHead();
       for (const event of events) {
-        const record = nextRecord(head, event, at, randomUUIDv7(), realm);
-        insert({ seq: record.seq, hash: record.hash, record: canonicalJson(record) });
+        const { record, hashed } = nextLink(head, event, at, randomUUIDv7(), realm);
+        insert({ seq: record.seq, hash: record.hash, record: hashed });
         head = record;
       }
     } catch (error) {
@@ -48,15 +48,17 @@ export function auditJournal(db: BetterSQLite3Database, statements: Statements, 
   };
 }
 
-/** A stored record; it must be its own canonical form, so that no member hides from the hash. */
+/** A stored record. It must be its own canonical form, so that no member hides from the hash. */
 function recordOf(row: { readonly seq: number; readonly hash: string; readonly record: string }): AuditRecord {
-  const record = parseJson(AuditRecord, row.record, 'audit.broken', `Audit record ${row.seq}`);
-  if (record.seq !== row.seq || record.hash !== row.hash || canonicalJson(record) !== row.record) {
-    throw new CroupierError('audit.broken', `Audit record ${row.seq}: the row is not the record that was written`, {
+  const what = `Audit record ${row.seq}`;
+  const body = parseJson(UnhashedRecord, row.record, 'audit.broken', what);
+  const hash = parseWith(Sha256, row.hash, 'audit.broken', what);
+  if (body.seq !== row.seq || canonicalJson(body) !== row.record) {
+    throw new CroupierError('audit.broken', `${what}: the row is not the record that was written`, {
       detail: { seq: row.seq },
     });
   }
-  return record;
+  return { ...body, hash };
 }
 
 const checkpointOf: (row: unknown) => StoredCheckpoint = reader(
