@@ -44,7 +44,7 @@ export function readCsv(content: Uint8Array, name: string): readonly CsvRow[] | 
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    return { line: lineOfError(error), reason: reasonOfError(error) };
+    return { line: lineOfError(error, text), reason: reasonOfError(error) };
   }
   return Records.parse(parsed)
     .map(({ record, info }) => ({ line: info.lines - breaksIn(record), fields: record }))
@@ -82,25 +82,29 @@ function delimiterOf(text: string): string {
   return DELIMITERS.reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best), ',');
 }
 
-/** Where a quote that is never closed was opened stands in the message alone. */
-function lineOfError(error: CsvError): number {
-  const opened = error.code === 'CSV_QUOTE_NOT_CLOSED' ? /at line (\d+)/.exec(error.message)?.[1] : undefined;
-  if (opened !== undefined) return Number(opened);
+function lineOfError(error: CsvError, text: string): number {
+  if (error.code === 'CSV_QUOTE_NOT_CLOSED') return lineOfOpenQuote(text);
   const { lines } = error;
   return typeof lines === 'number' ? lines : 1;
 }
 
-function reasonOfError(error: CsvError): string {
-  switch (error.code) {
-    case 'CSV_QUOTE_NOT_CLOSED':
-      return 'a quoted field begins here and is not closed before the end of the file';
-    case 'CSV_MAX_RECORD_SIZE':
-      return `the row is longer than ${MAX_RECORD} characters; is a quote missing?`;
-    case 'INVALID_OPENING_QUOTE':
-      return 'a quote stands inside a field that does not begin with one; double it and quote the field';
-    case 'CSV_INVALID_CLOSING_QUOTE':
-      return 'something follows the closing quote of a field';
-    default:
-      return `this is not CSV (${error.code})`;
+/** The line of the quote that has no partner: csv-parse notices it at the end of the file only. */
+function lineOfOpenQuote(text: string): number {
+  let line = 1;
+  let opened: number | undefined;
+  for (const [part] of text.matchAll(/"|\r\n|\r|\n/g)) {
+    if (part !== '"') line += 1;
+    else opened = opened === undefined ? line : undefined;
   }
+  return opened ?? line;
 }
+
+const REASONS: Readonly<Partial<Record<CsvError['code'], string>>> = {
+  CSV_QUOTE_NOT_CLOSED: 'a quoted field begins here and is not closed before the end of the file',
+  CSV_MAX_RECORD_SIZE: `the row is longer than ${MAX_RECORD} characters; is a quote missing?`,
+  INVALID_OPENING_QUOTE: 'a quote stands inside a field that does not begin with one; double it and quote the field',
+  CSV_INVALID_CLOSING_QUOTE: 'something follows the closing quote of a field',
+  CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE: 'something follows the closing quote of a field',
+};
+
+const reasonOfError = ({ code }: CsvError): string => REASONS[code] ?? `this is not CSV (${code})`;

@@ -23,7 +23,7 @@ export function printableLines(text: string): string {
 
 const WIDE =
   /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\uff01-\uff60\p{Emoji_Presentation}]/u;
-const NO_WIDTH = /[\p{Mn}\p{Me}\u200b-\u200d\ufe0f]/u;
+const NO_WIDTH = /\p{Mn}|\p{Me}|\p{Cf}/u;
 
 /** Columns that a terminal needs for printable text. */
 export function widthOf(text: string): number {
