@@ -1,34 +1,30 @@
 /**
- * Wires the gateway: ports to implementations, decisions to edges. The only file that knows all of them.
+ * Wires the gateway: foundation, floor, desk, listeners. With `wiring/` the only place that knows all of them.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import pino from 'pino';
+import { readFile } from 'node:fs/promises';
+import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
-import type { KeyStore } from '#pki/keystore/port.ts';
-import { CroupierError, errorMessage } from '#schema/errors.ts';
 import type { Config, RunFile } from '#schema/config.ts';
+import { CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
+import { Sha256 } from '#schema/ids.ts';
 import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import { systemRandom, type Random } from '#schema/runtime/random.ts';
-import { createEmbeddedBroker, type EmbeddedBroker } from './broker/embedded.ts';
-import { createDispatcher } from './delivery/dispatcher.ts';
-import { createIntake } from './delivery/intake.ts';
-import { createPresenceKeeper } from './delivery/presence.ts';
-import { createClientAuthorizer } from './enrolment/client-certificate.ts';
+import { readStatus } from './api/gateway-status.ts';
+import { createMetrics } from './api/metrics.ts';
+import { createApiServer } from './api/server.ts';
+import { createCheckpointer } from './audit/checkpoint.ts';
 import { createEnrolment } from './enrolment/enrol.ts';
+import { createRevocationList } from './enrolment/revocation-list.ts';
 import { createEstServer } from './est/server.ts';
-import { loadConfig } from './installation/config-file.ts';
-import { dataDirectory, type DataDirectory } from './installation/data-directory.ts';
-import { openConfiguredKeyStore } from './installation/key-store.ts';
-import { lockDataDirectory, removeRunFile, writeRunFile } from './installation/run-file.ts';
-import { ensureTlsIdentity } from './installation/tls-identity.ts';
-import { silentMetrics } from './ports/metrics.ts';
+import { removeRunFile, writeRunFile } from './installation/run-file.ts';
+import { ensureTlsIdentity, type TlsIdentity } from './installation/tls-identity.ts';
 import type { Log } from './ports/log.ts';
-import type { Store } from './ports/store/index.ts';
+import { createWorker } from './ports/worker.ts';
 import { createPublicServer } from './public/server.ts';
-import { createRolloutDriver } from './rollout/driver.ts';
-import { openSqliteStore } from './store/sqlite/open.ts';
-import { loadAuthorities } from './trust/authorities.ts';
-import { announceTrust } from './trust/publish.ts';
+import type { HealthCheck } from './public/resources.ts';
+import { openDesk } from './wiring/desk.ts';
+import { openFloor } from './wiring/floor.ts';
+import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
 
 export interface GatewayOptions {
   readonly directory: string;
@@ -36,6 +32,7 @@ export interface GatewayOptions {
   readonly listen?: Partial<Config['listen']>;
   readonly clock?: Clock;
   readonly random?: Random;
+  /** JSON lines on stderr unless told. */
   readonly log?: Log;
 }
 
@@ -45,217 +42,196 @@ export interface RunningGateway {
   close(): Promise<void>;
 }
 
-/** Closes what was opened, last first, whatever happens on the way. */
-class Closing {
-  private readonly steps: (() => Promise<void>)[] = [];
-
-  add(step: () => Promise<void>): void {
-    this.steps.unshift(step);
-  }
-
-  async run(log: Log): Promise<void> {
-    for (const step of this.steps.splice(0)) {
-      try {
-        await step();
-      } catch (error) {
-        log.warn({}, `closing: ${errorMessage(error)}`);
-      }
-    }
-  }
-}
-
-interface Foundation {
-  readonly data: DataDirectory;
-  readonly config: Config;
-  readonly store: Store;
-  readonly keyStore: KeyStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly closing: Closing;
-}
-
-/** Lock, configuration, HSM, database. */
-async function lay(options: GatewayOptions, closing: Closing): Promise<Foundation> {
-  const data = dataDirectory(options.directory);
-  const file = await loadConfig(data);
-  const config: Config = { ...file, listen: { ...file.listen, ...options.listen } };
-  const log =
-    options.log ??
-    pino({ level: config.log.level, base: { realm: config.realm } }, pino.destination({ fd: 2, sync: false }));
-  const release = await lockDataDirectory(data);
-  closing.add(release);
-  const keyStore = await openConfiguredKeyStore(data, config, (health) => {
-    if (health.state === 'ready') log.info({}, 'the HSM is back');
-    else log.warn({ reason: health.reason }, 'the HSM is away; nothing is signed until it is back');
-  });
-  closing.add(() => keyStore.close());
-  const clock = options.clock ?? systemClock;
-  const store = await openSqliteStore({
-    path: config.store.path,
-    realm: config.realm,
-    clock,
-    busyTimeoutMs: config.store.busyTimeout,
-  });
-  closing.add(() => store.close());
-  return { data, config, store, keyStore, clock, random: options.random ?? systemRandom, log, closing };
-}
-
-async function currentPolicyOf(store: Store, data: DataDirectory) {
-  const record = await store.currentPolicy();
-  if (record === undefined)
-    throw new CroupierError('config.missing', `${data.root} has no policy yet; run croupier init`);
-  return record.policy;
-}
-
 /** Starts a gateway. Errors: those of the configuration, `data.in-use`, `hsm.*`, `store.*`, `port.in-use`. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
+  const { clock = systemClock, random = systemRandom } = options;
   const closing = new Closing();
   try {
-    return await serve(await lay(options, closing));
+    return await serve(await layFoundation({ ...options, clock, random }, closing));
   } catch (error) {
-    await closing.run(options.log ?? pino({ level: 'silent' }));
+    await closing.run(options.log);
     throw error;
   }
 }
 
-async function serve(foundation: Foundation): Promise<RunningGateway> {
-  const { data, config, store, keyStore, clock, random, log, closing } = foundation;
-  const { realm, listen } = config;
-  const metrics = silentMetrics;
-  const authorities = await loadAuthorities(store, keyStore);
-  let policy = await currentPolicyOf(store, data);
-  const policyNow = () => policy;
-  const tls = await ensureTlsIdentity(
-    data,
-    config,
-    {
-      realm,
-      operator: config.operator,
-      performedBy: ['gateway'],
-      now: clock.now(),
-      randomBytes: (length) => randomBytes(length),
-      recordIntent: async ({ serialNumber, tbs }) => {
-        const details = { tbs: createHash('sha256').update(tbs).digest('hex') };
-        await store.appendAudit(
-          [
-            {
-              action: 'certificate.intend',
-              outcome: 'success',
-              actor: { type: 'gateway', id: 'tls' },
-              object: { type: 'certificate', id: serialNumber },
-              details,
-            },
-          ],
-          clock.now(),
-        );
-      },
-    },
-    authorities.operationsCa,
-    async () => keyStore.signer((await store.authority('operations-ca'))?.keyLabel ?? ''),
+async function packageVersion(): Promise<string> {
+  const document: unknown = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+  return typeof document === 'object' && document !== null && 'version' in document
+    ? String(document.version)
+    : 'unknown';
+}
+
+/** What `/health` tells to anybody: whether the parts do their work, never why not. */
+async function health({ keyStore, store, clock }: Foundation): Promise<Readonly<Record<string, HealthCheck>>> {
+  const hsm: HealthCheck =
+    keyStore.health().state === 'ready' ? { status: 'pass' } : { status: 'warn', code: 'hsm.unavailable' };
+  const database = await store.auditHead().then(
+    (): HealthCheck => ({ status: 'pass' }),
+    (): HealthCheck => ({ status: 'fail', code: 'store.unavailable' }),
   );
-  const deviceTls = { ...tls, clientCas: [encodePem('CERTIFICATE', authorities.deviceCa.certificate)] };
-  await store.clearPresence();
+  const bundle = await store.latestTrustBundle().catch(() => undefined);
+  const expired = bundle === undefined || new Date(bundle.body.expiresAt) < clock.now();
+  return { hsm, database, trust: expired ? { status: 'warn', code: 'trust.expired' } : { status: 'pass' } };
+}
 
-  const broker: EmbeddedBroker = await createEmbeddedBroker({
-    realm,
-    host: listen.host,
-    port: listen.mqtt,
-    tls: deviceTls,
-    authorize: createClientAuthorizer(store, clock, metrics),
-    limits: config.broker,
+/** As a URL wants it. */
+const hostIn = (name: string): string => (name.includes(':') ? `[${name}]` : name);
+
+const TLS_CHECK_MS = 6 * 3_600_000;
+
+/** A gateway runs longer than its TLS certificate is valid: a new one is put in place without a restart. */
+function keepTlsFresh(
+  { clock, log, closing }: Foundation,
+  current: () => Promise<TlsIdentity>,
+  replace: (identity: TlsIdentity) => void,
+): void {
+  const worker = createWorker(
     clock,
-    log,
-  });
-  closing.add(() => broker.close());
+    async () => {
+      worker.ringAt(new Date(clock.now().getTime() + TLS_CHECK_MS));
+      replace(await current());
+    },
+    (error) => log.error({ code: errorCode(error) }, `TLS certificate not renewed: ${errorMessage(error)}`),
+  );
+  worker.ringAt(new Date(clock.now().getTime() + TLS_CHECK_MS));
+  closing.add(() => worker.stop());
+}
 
-  const dispatcher = createDispatcher({
-    realm,
+async function serve(foundation: Foundation): Promise<RunningGateway> {
+  const { data, config, store, keyStore, authorities, policy, feed, clock, random, log, closing } = foundation;
+  const { realm, listen } = config;
+  const { host } = listen;
+  const [name = 'localhost'] = config.names;
+  const startedAt = clock.now();
+  const version = await packageVersion();
+  const registry = createMetrics({ store, hsm: () => keyStore.health() });
+  const ownTls = (): Promise<TlsIdentity> =>
+    ensureTlsIdentity(data, config, gatewayCeremony(foundation), authorities.operationsCa, async () => {
+      const operations = await store.authority('operations-ca');
+      if (operations === undefined)
+        throw new CroupierError('config.missing', 'there is no Operations CA; run croupier init');
+      return keyStore.signer(operations.keyLabel);
+    });
+  const forDevices = (identity: TlsIdentity) => ({
+    ...identity,
+    clientCas: [encodePem('CERTIFICATE', authorities.deviceCa.certificate)],
+  });
+  const tls = await ownTls();
+  const deviceTls = forDevices(tls);
+
+  const checkpointer = createCheckpointer({
     store,
-    keyStore,
-    broker,
     clock,
     log,
-    metrics,
-    policy: policyNow,
-    signer: () => authorities.messageSigner,
-  });
-  closing.add(() => dispatcher.stop());
-  const rollouts = createRolloutDriver({ store, clock, log, onDue: () => dispatcher.ring() });
-  closing.add(() => rollouts.stop());
-  const intake = createIntake({
     realm,
+    signer: () => authorities.auditSigner,
+    every: config.audit.checkpointEvery,
+    records: config.audit.checkpointRecords,
+  });
+  closing.add(() => checkpointer.close());
+  const revocations = createRevocationList({
     store,
-    broker,
     clock,
     log,
-    metrics,
-    policy: policyNow,
-    onDue: () => dispatcher.ring(),
-    onProgress: () => rollouts.ring(),
+    authority: () => authorities.deviceCa,
+    validityMs: config.crl.validity,
+    refreshMs: config.crl.refresh,
   });
-  closing.add(() => intake.stop());
-  const presence = createPresenceKeeper(store, clock, log, () => {
-    dispatcher.ring();
-    rollouts.ring();
-  });
-  closing.add(() => presence.stop());
-  broker.onReport(intake.accept);
-  broker.onPresence(presence.note);
-
-  const bundle = await store.latestTrustBundle();
-  if (bundle !== undefined) await announceTrust(broker, realm, bundle);
+  closing.add(() => revocations.stop());
+  const floor = await openFloor(foundation, deviceTls, registry.metrics);
+  const desk = openDesk(foundation, floor, revocations);
 
   const cacerts = [authorities.deviceCa.certificate, authorities.operationsCa, authorities.root];
-  const enrol = createEnrolment({
-    realm,
-    operator: config.operator,
-    store,
-    clock,
-    random,
-    log,
-    metrics,
-    policy: policyNow,
-    authority: () => authorities.deviceCa,
-    crlUrl: () => undefined,
-  });
-  const est = await createEstServer({
-    host: listen.host,
-    port: listen.est,
-    realm,
-    tls: deviceTls,
-    enrol,
-    cacerts: () => cacerts,
-    policy: policyNow,
-    failuresPerMinute: config.est.failuresPerMinute,
-    clock,
-    log,
-  });
-  closing.add(() => est.close());
-  const publicListener = await createPublicServer({
-    host: listen.host,
+  const open = await createPublicServer({
+    host,
     port: listen.public,
     realm,
-    health: async () => ({}),
-    crl: async () => {
-      throw new CroupierError('store.unavailable');
-    },
+    health: () => health(foundation),
+    crl: () => revocations.current(),
     trust: store,
     cacerts: () => cacerts,
     log,
   });
-  closing.add(() => publicListener.close());
+  closing.add(() => open.close());
+  const est = await createEstServer({
+    host,
+    port: listen.est,
+    realm,
+    tls: deviceTls,
+    enrol: createEnrolment({
+      realm,
+      operator: config.operator,
+      store,
+      clock,
+      random,
+      log,
+      metrics: registry.metrics,
+      policy: policy.get,
+      authority: () => authorities.deviceCa,
+      crlUrl: () => `http://${hostIn(name)}:${open.port}/crl`,
+    }),
+    cacerts: () => cacerts,
+    policy: policy.get,
+    failuresPerMinute: config.est.failuresPerMinute,
+    limits: { maxConnections: config.est.maxConnections },
+    clock,
+    log,
+    metrics: registry.est,
+  });
+  closing.add(() => est.close());
 
-  const run: RunFile = {
-    pid: process.pid,
-    startedAt: clock.now().toISOString(),
-    host: listen.host,
-    ports: { est: est.port, mqtt: broker.port, api: 0, public: publicListener.port },
-  };
+  const ports: RunFile['ports'] = { est: est.port, mqtt: floor.broker.port, api: 0, public: open.port };
+  const root = Sha256.parse(certificateFingerprint(authorities.root));
+  const api = await createApiServer({
+    host,
+    port: listen.api,
+    tls,
+    version,
+    store,
+    desk,
+    feed,
+    status: () =>
+      readStatus({ realm, version, startedAt, ports: () => ports, store, clock, hsm: () => keyStore.health() }),
+    metrics: () => registry.render(),
+    ticketInfo: () => ({
+      realm,
+      est: `https://${hostIn(name)}:${ports.est}`,
+      mqtt: `mqtts://${hostIn(name)}:${ports.mqtt}`,
+      public: `http://${hostIn(name)}:${ports.public}`,
+      root,
+    }),
+    auditExport: { store, clock, realm, root: () => authorities.root, seal: () => checkpointer.seal() },
+    clock,
+    log,
+    apiMetrics: registry.api,
+  });
+  closing.add(() => api.close());
+  ports.api = api.port;
+
+  keepTlsFresh(foundation, ownTls, (identity) => {
+    est.replaceTls(forDevices(identity));
+    floor.broker.replaceTls(forDevices(identity));
+    api.replaceTls(identity);
+  });
+
+  const note = (action: string): Promise<void> =>
+    store.appendAudit(
+      [{ action, outcome: 'success', actor: { type: 'gateway', id: 'main' }, details: { version } }],
+      clock.now(),
+    );
+  await note('gateway.start');
+  const run: RunFile = { pid: process.pid, startedAt: startedAt.toISOString(), host, ports };
   await writeRunFile(data, run);
   closing.add(() => removeRunFile(data));
-  dispatcher.ring();
-  rollouts.ring();
-  log.info({ ports: run.ports }, 'gateway ready');
-  return { run, close: () => closing.run(log) };
+  floor.dispatcher.ring();
+  floor.rollouts.ring();
+  log.info({ ports }, 'gateway ready');
+  return {
+    run,
+    close: async () => {
+      log.info({}, 'gateway stops');
+      await note('gateway.stop').catch((error: unknown) => log.warn({}, `closing: ${errorMessage(error)}`));
+      await closing.run(log);
+    },
+  };
 }

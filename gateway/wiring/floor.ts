@@ -1,0 +1,114 @@
+/** The side that faces the floor's connections: broker, reports in, updates out, rollouts on. */
+import type { EmbeddedBroker, Denial } from '../broker/embedded.ts';
+import { createEmbeddedBroker } from '../broker/embedded.ts';
+import { TokenBucket } from '../broker/rate-limit.ts';
+import type { BrokerTls } from '../broker/tls.ts';
+import { createDispatcher } from '../delivery/dispatcher.ts';
+import { createIntake } from '../delivery/intake.ts';
+import { createPresenceKeeper } from '../delivery/presence.ts';
+import { createClientAuthorizer } from '../enrolment/client-certificate.ts';
+import { errorMessage } from '#schema/errors.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import type { Worker } from '../ports/worker.ts';
+import { createRolloutDriver } from '../rollout/driver.ts';
+import { announceTrust } from '../trust/publish.ts';
+import type { Foundation } from './foundation.ts';
+
+export interface Floor {
+  readonly broker: EmbeddedBroker;
+  readonly dispatcher: Worker;
+  readonly rollouts: Worker;
+}
+
+/** A thief who knocks fast must not fill the audit trail: what exceeds this is in the log and the metrics alone. */
+const DENIALS_ON_RECORD = { perSecond: 1, burst: 100 };
+
+function auditDenials({ store, clock, log }: Foundation): (denial: Denial) => void {
+  const bucket = new TokenBucket(DENIALS_ON_RECORD, clock.monotonic());
+  return (denial) => {
+    if (!bucket.take(clock.monotonic())) return;
+    const { device, address, topic, clientId } = denial;
+    store
+      .appendAudit(
+        [
+          {
+            action: 'broker.deny',
+            outcome: 'denied',
+            code: denial.code,
+            actor:
+              device === undefined ? { type: 'anonymous', id: address ?? 'unknown' } : { type: 'device', id: device },
+            ...(address === undefined ? {} : { source: address }),
+            ...(device === undefined ? {} : { device }),
+            details: { act: denial.act, reason: denial.reason, topic: topic ?? null, clientId: clientId ?? null },
+          },
+        ],
+        clock.now(),
+      )
+      .catch((error: unknown) => log.error({}, `denial not recorded: ${errorMessage(error)}`));
+  };
+}
+
+export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics: Metrics): Promise<Floor> {
+  const { config, store, keyStore, authorities, policy, feed, clock, log, closing } = foundation;
+  const { realm, listen } = config;
+  await store.clearPresence();
+  const broker = await createEmbeddedBroker({
+    realm,
+    host: listen.host,
+    port: listen.mqtt,
+    tls,
+    authorize: createClientAuthorizer(store, clock, metrics),
+    limits: config.broker,
+    clock,
+    log,
+    onDenied: auditDenials(foundation),
+  });
+  const dispatcher = createDispatcher({
+    realm,
+    store,
+    keyStore,
+    broker,
+    clock,
+    log,
+    metrics,
+    policy: policy.get,
+    signer: () => authorities.messageSigner,
+  });
+  const rollouts = createRolloutDriver({
+    store,
+    clock,
+    log,
+    onDue: () => dispatcher.ring(),
+    onAdvance: (rollout, state) => feed.publish({ type: 'rollout', rollout, state }),
+  });
+  const intake = createIntake({
+    realm,
+    store,
+    broker,
+    clock,
+    log,
+    metrics,
+    policy: policy.get,
+    onDue: () => dispatcher.ring(),
+    onProgress: () => rollouts.ring(),
+    onReport: (device, outcome) => {
+      if (outcome.kind === 'quarantine') feed.publish({ type: 'device', device, change: 'quarantined' });
+    },
+  });
+  const presence = createPresenceKeeper(store, clock, log, () => {
+    dispatcher.ring();
+    rollouts.ring();
+  });
+  broker.onReport(intake.accept);
+  broker.onPresence((change) => {
+    presence.note(change);
+    feed.publish({ type: 'device', device: change.device, change: change.kind });
+  });
+  // Closed in the opposite order: the broker first, so that nothing new comes in.
+  for (const worker of [presence, intake, rollouts, dispatcher]) closing.add(() => worker.stop());
+  closing.add(() => broker.close());
+
+  const bundle = await store.latestTrustBundle();
+  if (bundle !== undefined) await announceTrust(broker, realm, bundle);
+  return { broker, dispatcher, rollouts };
+}
