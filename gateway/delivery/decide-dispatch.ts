@@ -46,6 +46,16 @@ function renewal(state: DeliveryState, now: Date): PlannedUpdate['renew'] {
 }
 
 /**
+ * A device that has just connected reports by itself. What it proved before it went away is no ground for an update
+ * that its report would have to be answered with once more; only should that report get lost, it has to do.
+ */
+function reportAwaitedUntil({ sync }: DeliveryState, policy: Policy['delivery']): Date | undefined {
+  const { lastSeenAt, lastReportAt } = sync;
+  if (lastSeenAt === undefined || lastReportAt === undefined || lastSeenAt <= lastReportAt) return undefined;
+  return new Date(lastSeenAt.getTime() + policy.resendAfter);
+}
+
+/**
  * The one update that closes the difference between desired and reported, or nothing. A device in quarantine, revoked
  * or without an identity gets nothing (I9).
  */
@@ -56,6 +66,8 @@ export function decideDispatch(state: DeliveryState, now: Date, policy: Policy['
     return idle;
   // A device that never reported tells nothing yet: its first report comes by itself when it connects.
   if (sync.nonce === undefined) return idle;
+  const reportBy = reportAwaitedUntil(state, policy);
+  if (reportBy !== undefined && reportBy > now) return { ...idle, dueAt: reportBy, attempts: sync.attempts };
 
   const keyrings = keyringDifferences(state);
   const renew = renewal(state, now);

@@ -201,12 +201,22 @@ function moveTarget(
   return same ? undefined : { rollout: rollout.id, state: to, wave: target?.wave ?? 0, code, deferredUntil };
 }
 
+/**
+ * Whether the first answer to this boot of the device may still be on its way, behind the trust links sent with it: each
+ * link is reported, and an update for each report would make the walk cost its square.
+ */
+function isAnswerUnderWay({ sync }: DeliveryState, report: Report, now: Date): boolean {
+  const { attempts, dueAt, boots, trustVersion } = sync;
+  const isAwaited = attempts === 1 && dueAt !== undefined && dueAt > now;
+  return isAwaited && boots[0] === report.bootId && report.trustVersion > trustVersion;
+}
+
 /** When the dispatcher looks at the device next. */
 function due(
   state: DeliveryState,
   rows: readonly DeviceKeyVersion[],
   report: Report,
-  progressed: boolean,
+  proved: boolean,
   now: Date,
   policy: Policy['delivery'],
 ): { readonly dueAt: Date | undefined; readonly attempts: number } {
@@ -215,6 +225,10 @@ function due(
   if (!differs && report.clock.trusted) return { dueAt: undefined, attempts: 0 };
   const answersLatest =
     report.lastSeq === state.sync.seq || report.results.some((result) => result.seq === state.sync.seq);
+  if (!proved && !answersLatest && isAnswerUnderWay(state, report, now)) {
+    return { dueAt: state.sync.dueAt, attempts: state.sync.attempts };
+  }
+  const progressed = proved || report.trustVersion > state.sync.trustVersion;
   if (progressed || !answersLatest || state.sync.seq === 0) return { dueAt: now, attempts: 0 };
   // The device has seen the latest update and the difference stays: it refused or deferred, so asking again at once is useless.
   const until = report.results.find((result) => result.outcome === 'deferred')?.until;
@@ -288,7 +302,7 @@ export function decideReport(
     audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
   return {
     kind: 'accepted',
-    ...due(state, rows, report, progressed, receivedAt, policy),
+    ...due(state, rows, report, proofs.length > 0, receivedAt, policy),
     boots,
     proofs,
     targets,
