@@ -92,7 +92,7 @@ export function createAgent(options: AgentOptions): Agent {
   };
   let life: Lifecycle | undefined;
 
-  const contextOf = (state: AgentState): AgentContext => ({
+  const contextOf = (state: AgentState, signal: AbortSignal): AgentContext => ({
     held,
     time: new TrustedTime(clock, state.clockFloor),
     clock,
@@ -106,6 +106,7 @@ export function createAgent(options: AgentOptions): Agent {
     agent: { version: options.version ?? '0', platform: options.platform ?? `${process.platform}-${process.arch}` },
     queue: new SerialQueue(),
     deadlines: new Deadlines<DeadlineName>(clock),
+    signal,
     emit,
     fault: (activity, error, retryAfterMs) => life?.noteFault(activity, error, retryAfterMs),
   });
@@ -124,7 +125,9 @@ export function createAgent(options: AgentOptions): Agent {
       const loaded = await held.load();
       const state = startingState(loaded, ticket);
       if (state !== loaded) await held.commit(state);
-      life = new Lifecycle(contextOf(state), options.transport ?? mqttTransport, ticket);
+      const halt = new AbortController();
+      const context = contextOf(state, halt.signal);
+      life = new Lifecycle(context, options.transport ?? mqttTransport, ticket, () => halt.abort());
       life.start();
     },
     stop: async () => {

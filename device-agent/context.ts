@@ -32,6 +32,8 @@ export interface AgentContext {
   /** Everything that commits runs here, one after the other. */
   readonly queue: SerialQueue;
   readonly deadlines: Deadlines<DeadlineName>;
+  /** Aborted when the agent stops: ends what waits for the network. */
+  readonly signal: AbortSignal;
   readonly emit: (event: AgentEvent) => void;
   readonly fault: (activity: AgentActivity, error: unknown, retryAfterMs?: number) => void;
 }

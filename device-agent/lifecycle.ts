@@ -25,6 +25,8 @@ const NO_SEQ = Seq.parse(0);
 export class Lifecycle {
   private readonly context: AgentContext;
   private readonly transport: TransportFactory;
+  /** Aborts the context's signal. */
+  private readonly onHalt: () => void;
   private readonly reporter: Reporter;
   private readonly trust: TrustKeeper;
   private readonly intake: UpdateIntake;
@@ -39,8 +41,9 @@ export class Lifecycle {
   /** The identity that the broker refused last. */
   private refused: IdentitySlot | undefined;
 
-  constructor(context: AgentContext, transport: TransportFactory, ticket: Ticket | undefined) {
+  constructor(context: AgentContext, transport: TransportFactory, ticket: Ticket | undefined, onHalt: () => void) {
     this.context = context;
+    this.onHalt = onHalt;
     this.transport = transport;
     this.reporter = new Reporter(context);
     this.trust = new TrustKeeper(context, (state) => this.reporter.commit(state));
@@ -74,6 +77,7 @@ export class Lifecycle {
 
   private halt(): void {
     this.isStopping = true;
+    this.onHalt();
     this.context.deadlines.clearAll();
     this.wake();
   }
@@ -232,6 +236,7 @@ export class Lifecycle {
         will: { topic: statusTopic(realm, device), payload: JSON.stringify({ online: false }) },
         keepaliveSeconds: timing.keepaliveSeconds,
         timeoutMs: timing.timeoutMs,
+        signal: this.context.signal,
         onMessage: (topic, payload) => this.receive(topic, payload),
         onClose,
       });

@@ -13,6 +13,7 @@ export interface EstServer {
   readonly label?: string | undefined;
   readonly trust: TlsRequest['trust'];
   readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type EstCredential =
@@ -47,12 +48,19 @@ async function call(
   request: { readonly body?: string; readonly headers?: Readonly<Record<string, string>> },
 ): Promise<HttpAnswer> {
   const url = estUrl(server, operation);
-  const { trust, timeoutMs } = server;
+  const { trust, timeoutMs, signal } = server;
   const port = url.port === '' ? 443 : Number(url.port);
-  const socket = await connectTls({ host: url.hostname.replace(/^\[|\]$/g, ''), port, identity, trust, timeoutMs });
+  const socket = await connectTls({
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port,
+    identity,
+    trust,
+    timeoutMs,
+    signal,
+  });
   try {
     const method = request.body === undefined ? 'GET' : 'POST';
-    return await exchange({ url, method, socket, timeoutMs, maxBytes: MAXIMUM_ANSWER, ...request });
+    return await exchange({ url, method, socket, timeoutMs, signal, maxBytes: MAXIMUM_ANSWER, ...request });
   } finally {
     socket.destroy();
   }

@@ -13,6 +13,8 @@ export interface HttpExchange {
   readonly socket?: Socket;
   readonly timeoutMs: number;
   readonly maxBytes: number;
+  /** Ends the exchange. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface HttpAnswer {
@@ -23,7 +25,7 @@ export interface HttpAnswer {
 
 /** Errors: `network.unreachable`, `network.timeout`, `input.too-large`. Redirects are not followed. */
 export async function exchange(options: HttpExchange): Promise<HttpAnswer> {
-  const { url, method, headers = {}, body, socket, timeoutMs, maxBytes } = options;
+  const { url, method, headers = {}, body, socket, timeoutMs, maxBytes, signal } = options;
   const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
   const fail = (error: unknown): void => {
     const message = `no answer from ${url.host}: ${errorMessage(error)}`;
@@ -34,6 +36,7 @@ export async function exchange(options: HttpExchange): Promise<HttpAnswer> {
     port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port,
     path: url.pathname,
     method,
+    ...(signal === undefined ? {} : { signal }),
     headers: {
       Host: url.host,
       Connection: 'close',

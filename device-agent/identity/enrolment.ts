@@ -18,8 +18,8 @@ export type EnrolmentOutcome = { readonly retryAfterMs: number } | undefined;
 const DEFAULT_KEY: KeyAlgorithm = 'EC-P256';
 
 function server(context: AgentContext, trust: TlsRequest['trust']): EstServer {
-  const { held, timing, estLabel } = context;
-  return { url: held.current.registration.est, label: estLabel, trust, timeoutMs: timing.timeoutMs };
+  const { held, timing, estLabel, signal } = context;
+  return { url: held.current.registration.est, label: estLabel, trust, timeoutMs: timing.timeoutMs, signal };
 }
 
 /**

@@ -4,9 +4,9 @@ import { validateChain } from '#pki/certificate/chain.ts';
 import { parseDeviceUri } from '#pki/certificate/device-uri.ts';
 import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
-import { importPrivateKeyPem, softwareSigner } from '#pki/keys/software-key.ts';
 import { CroupierError } from '#schema/errors.ts';
 import type { IdentitySlot, Registration } from '../state/state.ts';
+import { materialOf } from './material.ts';
 
 /**
  * The slot of a certificate, DER, issued for `privateKey` (PEM). On return it is for that key, names this device and
@@ -22,9 +22,6 @@ export function issuedSlot(
 ): IdentitySlot {
   const { spki, subjectName, subjectAltNames } = parseCertificate(certificate);
   const { realm, device } = registration;
-  if (Buffer.compare(spki, softwareSigner(importPrivateKeyPem(privateKey)).spki) !== 0) {
-    throw new CroupierError('certificate.untrusted', 'the certificate issued is for another key');
-  }
   const isOurs = subjectAltNames.uris.map(parseDeviceUri).some((uri) => uri?.realm === realm && uri.id === device);
   if (subjectName.commonName !== device || !isOurs) {
     throw new CroupierError(
@@ -35,7 +32,11 @@ export function issuedSlot(
   const trust = { anchors, at: 'ignore-time', extendedKeyUsage: OID.clientAuth } as const;
   const { path } = validateChain(certificate, intermediates, trust);
   const chain = path.slice(1).filter((der) => !isSelfIssued(der));
-  return { privateKey, certificate, chain };
+  const slot = { privateKey, certificate, chain };
+  if (Buffer.compare(spki, materialOf(slot).signer.signer.spki) !== 0) {
+    throw new CroupierError('certificate.untrusted', 'the certificate issued is for another key');
+  }
+  return slot;
 }
 
 function isSelfIssued(der: Uint8Array): boolean {

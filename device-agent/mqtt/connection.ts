@@ -41,6 +41,8 @@ async function establish(client: MqttClient, request: TransportRequest): Promise
   client.once('connect', () => resolve(undefined));
   client.once('close', closed);
   client.once('error', failed);
+  const aborted = (): void => reject(new CroupierError('network.unreachable', 'the connection was given up'));
+  request.signal?.addEventListener('abort', aborted, { once: true });
   try {
     await promise;
     const grants = await client.subscribeAsync([...request.subscriptions], { qos: 1 });
@@ -50,6 +52,7 @@ async function establish(client: MqttClient, request: TransportRequest): Promise
     throw asCroupierError(error, 'broker.denied', 'the broker refuses the subscriptions');
   } finally {
     clearTimeout(late);
+    request.signal?.removeEventListener('abort', aborted);
     client.off('close', closed);
     client.off('error', failed);
   }
@@ -63,6 +66,7 @@ export const mqttTransport: TransportFactory = async (request) => {
     identity: request.identity,
     trust: request.trust,
     timeoutMs: request.timeoutMs,
+    signal: request.signal,
   });
   socket.setNoDelay(true);
   const client = startClient(socket, request);

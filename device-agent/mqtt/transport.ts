@@ -12,6 +12,8 @@ export interface TransportRequest {
   readonly will: { readonly topic: string; readonly payload: string };
   readonly keepaliveSeconds: number;
   readonly timeoutMs: number;
+  /** Ends the attempt to connect; an established connection stays. */
+  readonly signal?: AbortSignal;
   readonly onMessage: (topic: string, payload: Uint8Array) => void;
   /** Called once, when a connection that was established is gone, whoever ended it. */
   readonly onClose: (error: Error | undefined) => void;

@@ -8,8 +8,9 @@
  */
 import { Buffer } from 'node:buffer';
 import type { X509Certificate } from 'node:crypto';
-import { checkServerIdentity, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import { validateChain } from '#pki/certificate/chain.ts';
+import { isIP } from 'node:net';
+import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import { ChainCache, validateChain } from '#pki/certificate/chain.ts';
 import { encodePem, encodePemAll } from '#pki/certificate/pem.ts';
 import { OID } from '#pki/der/oid.ts';
 import { asCroupierError, CroupierError } from '#schema/errors.ts';
@@ -39,6 +40,8 @@ export interface TlsRequest {
   /** `unauthenticated` only to fetch what proves itself (RFC 7030, 4.1.1). */
   readonly trust: ServerTrust | 'unauthenticated';
   readonly timeoutMs: number;
+  /** Ends the attempt. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What OpenSSL says of a certificate that it would accept at another time. */
@@ -67,19 +70,25 @@ function issuers(leaf: X509Certificate): Uint8Array[] {
   return found;
 }
 
+/** Chains of servers. They are the same for all devices of a realm, so that a process needs one. */
+const serverChains = new ChainCache(64);
+
+/** Names come from subjectAltName alone (RFC 9525). */
+function isFor(leaf: X509Certificate, host: string): boolean {
+  return isIP(host) === 0 ? leaf.checkHost(host, { subject: 'never' }) !== undefined : leaf.checkIP(host) !== undefined;
+}
+
 /**
  * Judges the server's certificate. On return it is for `host`, has serverAuth, and its path to an anchor holds at the
  * time that `judgementTime` names. Errors: `certificate.*`.
  */
 export function judgeServer(leaf: X509Certificate, host: string, trust: ServerTrust): void {
   const question = { anchors: trust.anchors, extendedKeyUsage: OID.serverAuth } as const;
-  const { notBefore } = validateChain(leaf.raw, issuers(leaf), { ...question, at: 'ignore-time' });
-  validateChain(leaf.raw, issuers(leaf), { ...question, at: judgementTime(trust.time, notBefore) });
-  const mismatch = checkServerIdentity(host, leaf.toLegacyObject());
-  if (mismatch !== undefined) {
-    throw new CroupierError('certificate.untrusted', `the server's certificate is not for ${host}`, {
-      cause: mismatch,
-    });
+  const others = issuers(leaf);
+  const { notBefore } = validateChain(leaf.raw, others, { ...question, at: 'ignore-time' }, serverChains);
+  validateChain(leaf.raw, others, { ...question, at: judgementTime(trust.time, notBefore) }, serverChains);
+  if (!isFor(leaf, host)) {
+    throw new CroupierError('certificate.untrusted', `the server's certificate is not for ${host}`);
   }
 }
 
@@ -95,19 +104,31 @@ function judge(socket: TLSSocket, host: string, trust: ServerTrust): void {
   }
 }
 
-/** The handshake's material. One context serves all connections of one identity under the same anchors. */
-export function secureContext(trust: TlsRequest['trust'], identity: TlsIdentity | undefined): SecureContext {
+/** Contexts without a client certificate, by their anchors: all agents of a process share them. */
+const sharedContexts = new Map<string, SecureContext>();
+const SHARED_CONTEXTS = 16;
+
+function sharedContext(trust: TlsRequest['trust']): SecureContext {
+  // An empty list keeps Node from loading the public roots, which nobody here trusts.
+  const ca = trust === 'unauthenticated' ? [] : encodePemAll('CERTIFICATE', trust.anchors);
+  const name = typeof ca === 'string' ? ca : '';
+  const known = sharedContexts.get(name);
+  if (known !== undefined) return known;
+  const context = createSecureContext({ minVersion: 'TLSv1.2', ca, allowPartialTrustChain: true });
+  if (sharedContexts.size >= SHARED_CONTEXTS) sharedContexts.clear();
+  sharedContexts.set(name, context);
+  return context;
+}
+
+/** The handshake's material. */
+function contextFor(trust: TlsRequest['trust'], identity: TlsIdentity | undefined): SecureContext {
+  if (identity === undefined) return sharedContext(trust);
   return createSecureContext({
     minVersion: 'TLSv1.2',
-    ...(trust === 'unauthenticated'
-      ? {}
-      : { ca: encodePemAll('CERTIFICATE', trust.anchors), allowPartialTrustChain: true }),
-    ...(identity === undefined
-      ? {}
-      : {
-          cert: encodePem('CERTIFICATE', identity.certificate) + encodePemAll('CERTIFICATE', identity.chain),
-          key: identity.privateKey,
-        }),
+    ca: trust === 'unauthenticated' ? [] : encodePemAll('CERTIFICATE', trust.anchors),
+    allowPartialTrustChain: true,
+    cert: encodePem('CERTIFICATE', identity.certificate) + encodePemAll('CERTIFICATE', identity.chain),
+    key: identity.privateKey,
   });
 }
 
@@ -124,19 +145,20 @@ function reason(error: unknown): string {
  * Opens a TLS connection, 1.2 or newer, on which the server has been judged as described above; nothing has been sent
  * yet. Errors: `network.unreachable`, `network.timeout`, `certificate.*`.
  */
-export async function connectTls(request: TlsRequest, context?: SecureContext): Promise<TLSSocket> {
-  const { host, port, trust, identity, timeoutMs } = request;
+export async function connectTls(request: TlsRequest): Promise<TLSSocket> {
+  const { host, port, trust, identity, timeoutMs, signal } = request;
   const where = `${host}:${port}`;
-  const isName = !/^[\d.]+$/.test(host) && !host.includes(':');
   const { promise, resolve, reject } = Promise.withResolvers<undefined>();
   let socket: TLSSocket;
   try {
     socket = connect({
       host,
       port,
-      secureContext: context ?? secureContext(trust, identity),
+      secureContext: contextFor(trust, identity),
       rejectUnauthorized: false,
-      ...(isName ? { servername: host } : {}),
+      // The name is judged below, with everything else.
+      checkServerIdentity: () => undefined,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
     });
   } catch (error) {
     throw connectFault(error, where);
@@ -144,6 +166,10 @@ export async function connectTls(request: TlsRequest, context?: SecureContext): 
   const late = setTimeout(() => {
     reject(new CroupierError('network.timeout', `no TLS connection to ${where} within ${timeoutMs} ms`));
   }, timeoutMs);
+  const aborted = (): void =>
+    reject(new CroupierError('network.unreachable', `the connection to ${where} was given up`));
+  signal?.addEventListener('abort', aborted, { once: true });
+  if (signal?.aborted === true) aborted();
   const fail = (error: Error): void => reject(connectFault(error, where));
   const closed = (): void => reject(connectFault(new Error('closed'), where));
   socket
@@ -159,6 +185,7 @@ export async function connectTls(request: TlsRequest, context?: SecureContext): 
     throw error;
   } finally {
     clearTimeout(late);
+    signal?.removeEventListener('abort', aborted);
     socket.off('close', closed);
     // After a fault the socket may report another one, which nobody waits for: that listener stays.
     if (!socket.destroyed) socket.off('error', fail);

@@ -9,9 +9,17 @@ import { MAX_LINKS } from './links.ts';
 
 const Latest = z.object({ latest: TrustVersion });
 
-async function get(base: string, path: string, timeoutMs: number): Promise<HttpAnswer> {
+interface PublicListener {
+  /** e.g. http://gateway:8080 */
+  readonly url: string;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function get(from: PublicListener, path: string): Promise<HttpAnswer> {
+  const { url: base, timeoutMs, signal } = from;
   const url = new URL(path, base.endsWith('/') ? base : `${base}/`);
-  const answer = await exchange({ url, method: 'GET', timeoutMs, maxBytes: MAX_MESSAGE_BYTES });
+  const answer = await exchange({ url, method: 'GET', timeoutMs, signal, maxBytes: MAX_MESSAGE_BYTES });
   if (answer.status === 404) throw new CroupierError('trust.not-found', `the gateway has no ${path}`);
   if (answer.status !== 200) {
     throw new CroupierError('network.unreachable', `the gateway answers ${answer.status} to GET ${path}`);
@@ -23,17 +31,13 @@ async function get(base: string, path: string, timeoutMs: number): Promise<HttpA
  * The links after version `held`, CMS DER, ascending, at most 256; before the first bundle, the latest alone. Nothing is
  * verified. Errors: `network.*`, `trust.not-found`, `json.malformed`.
  */
-export async function fetchTrustLinks(
-  publicUrl: string,
-  held: number | undefined,
-  timeoutMs: number,
-): Promise<Uint8Array[]> {
-  const { body } = await get(publicUrl, 'trust', timeoutMs);
+export async function fetchTrustLinks(from: PublicListener, held: number | undefined): Promise<Uint8Array[]> {
+  const { body } = await get(from, 'trust');
   const { latest } = parseJson(Latest, body.toString('utf8'), 'json.malformed', 'answer to GET trust');
-  const from = held === undefined ? latest : held + 1;
+  const first = held === undefined ? latest : held + 1;
   const links: Uint8Array[] = [];
-  for (let version = from; version <= Math.min(latest, from + MAX_LINKS - 1); version += 1) {
-    links.push((await get(publicUrl, `trust/${version}`, timeoutMs)).body);
+  for (let version = first; version <= Math.min(latest, first + MAX_LINKS - 1); version += 1) {
+    links.push((await get(from, `trust/${version}`)).body);
   }
   return links;
 }

@@ -39,11 +39,12 @@ export class TrustKeeper {
    * message could ask for it. Must run in the queue. Errors: as `accept`, and `network.*`.
    */
   async fetch(): Promise<void> {
-    const { clock, held, timing } = this.context;
+    const { clock, held, timing, signal } = this.context;
     const now = clock.monotonic();
     if (this.fetchedAt !== undefined && now - this.fetchedAt < timing.backoffMinMs) return;
     this.fetchedAt = now;
-    const links = await fetchTrustLinks(held.current.registration.public, held.bundle?.body.version, timing.timeoutMs);
+    const from = { url: held.current.registration.public, timeoutMs: timing.timeoutMs, signal };
+    const links = await fetchTrustLinks(from, held.bundle?.body.version);
     await this.accept(links);
   }
 

@@ -216,3 +216,23 @@ describe('given an enrolled device', () => {
     expect(run.all('promoted')).toEqual([]);
   });
 });
+
+test('given a network that swallows everything, when the agent is stopped, then it does not wait for it', async () => {
+  const { createServer } = await import('node:net');
+  const silent = createServer(() => undefined);
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const address = silent.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const connections: unknown[] = [];
+  silent.on('connection', (socket) => connections.push(socket));
+  const ticket = gateway.ticket('egm-13', { est: `https://127.0.0.1:${port}` });
+  const run = agentRun({ ticket, timing: { timeoutMs: 3_600_000 } });
+  await run.agent.start();
+  await waitUntil(
+    () => connections.length > 0,
+    () => 'a connection',
+  );
+  await run.agent.stop();
+  expect(run.agent.status().phase).toBe('stopped');
+  silent.close();
+});
