@@ -55,7 +55,7 @@ export interface Foundation {
   readonly keyStore: KeyStore;
   readonly authorities: Authorities;
   /** The policy in force; `set` when another is applied. */
-  readonly policy: { get(): Policy; set(policy: Policy): void };
+  readonly policy: { readonly get: () => Policy; readonly set: (policy: Policy) => void };
   readonly feed: EventFeed;
   readonly clock: Clock;
   readonly random: Random;
