@@ -49,7 +49,7 @@ describe('TLS', () => {
       const first = await dial(only);
       const sessions: Buffer[] = [];
       first.on('session', (session: Buffer) => sessions.push(session));
-    const initial = first.getSession();
+      const initial = first.getSession();
       first.write(`GET ${CACERTS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
       expect(await rest(first)).toContain('200 OK');
       const session = sessions.at(-1) ?? initial;
