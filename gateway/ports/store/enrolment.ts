@@ -20,7 +20,7 @@ export interface EnrolmentQuery {
 }
 
 export interface EnrolmentState {
-  /** The owner of the presented certificate, else the device that an approved request is for, else that of the query. */
+  /** The owner of the presented certificate, else the device that an approved or issued request is for, else that of the query. */
   readonly device: DeviceRecord | undefined;
   /** Tickets of the device, newest first. */
   readonly tickets: readonly TicketRecord[];

@@ -125,7 +125,8 @@ export function enrolmentQueries({ db, statements }: StoreContext): EnrolmentQue
     state({ device: claimed, csrSha256, spkiSha256, presented: fingerprint }) {
       const presented = fingerprint === undefined ? undefined : byFingerprint({ fingerprint });
       const parked = requestByCsr({ csr: csrSha256 });
-      const id = presented?.device ?? (parked?.state === 'approved' ? parked.device : undefined) ?? claimed;
+      const decided = parked?.state === 'approved' || parked?.state === 'issued';
+      const id = presented?.device ?? (decided ? parked.device : undefined) ?? claimed;
       return {
         device: id === undefined ? undefined : deviceById({ id }),
         tickets: id === undefined ? [] : ticketsOf({ device: id }),
