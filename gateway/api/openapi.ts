@@ -3,17 +3,18 @@ import swagger from '@fastify/swagger';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from '@fastify/type-provider-zod';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { AuditRecord } from '#schema/audit.ts';
+import { AuditExportLine } from '#schema/audit.ts';
 import { CommandAnswer } from '#schema/api/commands.ts';
 import { ROUTES, TicketAnswer, type RouteDefinition } from '#schema/api/routes.ts';
 import * as views from '#schema/api/views.ts';
+import type { StreamRoute } from './handlers/types.ts';
 
 /** Schemas that stand under a name of their own in the document. */
 const named = z.registry<{ id: string }>();
 const NAMED = {
   ApprovalAnswer: views.ApprovalAnswer,
   AuditHead: views.AuditHeadView,
-  AuditRecord,
+  AuditExportLine,
   CommandAnswer,
   DeviceDetail: views.DeviceDetailView,
   DevicePage: views.DevicePage,
@@ -32,38 +33,56 @@ for (const [id, schema] of Object.entries(NAMED)) named.add(schema, { id });
 const transform = createJsonSchemaTransform({ schemaRegistry: named });
 const transformObject = createJsonSchemaTransformObject({ schemaRegistry: named });
 
-/** Content types of answers that are no JSON documents. */
-const STREAM_TYPES = {
-  events: 'text/event-stream',
-  lines: 'application/jsonl',
-  text: 'text/plain',
-} as const;
+const reference = (name: keyof typeof NAMED): object => ({ $ref: `#/components/schemas/${name}` });
+
+/** Answers that are no JSON documents: content type, and what one event or line is. */
+const STREAMS: Readonly<Record<StreamRoute, readonly [type: string, schema: object]>> = {
+  'events.watch': ['text/event-stream', reference('GatewayEvent')],
+  'rollout.watch': ['text/event-stream', reference('Rollout')],
+  'audit.export': ['application/jsonl', reference('AuditExportLine')],
+  'metrics.show': ['text/plain', { type: 'string' }],
+};
 
 const PROBLEM_RESPONSE = {
   description: 'What went wrong (RFC 9457)',
-  content: { [views.PROBLEM_TYPE]: { schema: { $ref: '#/components/schemas/Problem' } } },
+  content: { [views.PROBLEM_TYPE]: { schema: reference('Problem') } },
 };
 
 interface Operation {
-  responses: Record<string, object>;
-  security?: object[];
+  responses: Record<string, { description: string; content?: object }>;
 }
 
 type Document = ReturnType<typeof transformObject>;
 
 /** Adds what schemas of routes cannot say: problems on every route, and answers that are streams or text. */
-function complete(document: Document): Document {
-  const paths: Record<string, Record<string, Operation>> = JSON.parse(JSON.stringify(document.paths ?? {}));
-  for (const route of Object.values<RouteDefinition>(ROUTES)) {
-    const operation = paths[openApiPath(route.path)]?.[route.method.toLowerCase()];
+function completePaths(paths: Record<string, Record<string, Operation>>): void {
+  for (const [name, { method, path, summary }] of Object.entries<RouteDefinition>(ROUTES)) {
+    const operation = paths[openApiPath(path)]?.[method.toLowerCase()];
     if (operation === undefined) continue;
+    const { 200: done, 202: waits } = operation.responses;
+    if (done !== undefined) done.description = summary;
+    if (waits !== undefined) waits.description = 'Another person has to approve it first';
     operation.responses['default'] = PROBLEM_RESPONSE;
-    const { answers } = route;
-    if (answers === 'json' || answers === 'command') continue;
-    const content = { [STREAM_TYPES[answers]]: { schema: { type: 'string' } } };
-    operation.responses['200'] = { description: route.summary, content };
+    if (!isStream(name)) continue;
+    const [type, schema] = STREAMS[name];
+    operation.responses['200'] = { description: summary, content: { [type]: { schema } } };
   }
-  return Object.assign(document, { paths });
+}
+
+const isStream = (name: string): name is StreamRoute => Object.hasOwn(STREAMS, name);
+
+interface Described {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, object> };
+}
+
+function complete(document: Document): Document {
+  const copy: Document & Described = JSON.parse(JSON.stringify(document));
+  completePaths(copy.paths);
+  // Each comes a second time, for input, where no route uses it.
+  const { schemas } = copy.components;
+  for (const name of Object.keys(schemas)) if (!Object.hasOwn(NAMED, name)) delete schemas[name];
+  return copy;
 }
 
 const openApiPath = (path: string): string => path.replaceAll(/:([a-z]+)/g, '{$1}');

@@ -86,14 +86,16 @@ function checkedTls({ key, cert }: ApiTls): SecureContextOptions {
   }
 }
 
-function answerErrors(app: FastifyInstance, log: Log): void {
-  const answer = (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+type AnswerError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
+
+function errorAnswer(log: Log): AnswerError {
+  return (error, request, reply) => {
     const named = nameError(error);
     const problem = problemOf(named);
     const fields = {
       code: named.code,
       status: problem.status,
-      route: request.routeOptions.url,
+      route: request.routeOptions?.url,
       source: addressOf(request),
     };
     if (problem.status >= 500) {
@@ -102,12 +104,8 @@ function answerErrors(app: FastifyInstance, log: Log): void {
     } else log.info(fields, `operator request refused: ${named.message}`);
     if (problem.retryAfter !== undefined) reply.header('retry-after', problem.retryAfter);
     if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="croupier"');
-    reply.code(problem.status).type(PROBLEM_TYPE).serializer(JSON.stringify).send(problem);
+    reply.headers(SECURITY_HEADERS).code(problem.status).type(PROBLEM_TYPE).serializer(JSON.stringify).send(problem);
   };
-  app.setErrorHandler(answer);
-  app.setNotFoundHandler((request, reply) => {
-    answer(new CroupierError('input.route-unknown', `there is no ${request.method} on this path`), request, reply);
-  });
 }
 
 /** Tells those who look on what was asked of an approver. */
@@ -144,15 +142,21 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     log.debug({ source: socket.remoteAddress, error: error.message }, 'operator handshake failed');
   });
 
+  const answerError = errorAnswer(log);
   const app: FastifyInstance = fastify({
     serverFactory: (handler) => server.on('request', handler),
     bodyLimit: limits.bodyBytes,
+    // What is refused before there is a route, such as a path that cannot be decoded.
+    frameworkErrors: answerError,
     routerOptions: { maxParamLength: 256 },
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.removeContentTypeParser('text/plain');
-  answerErrors(app, log);
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((request, reply) => {
+    answerError(new CroupierError('input.route-unknown', `there is no ${request.method} on this path`), request, reply);
+  });
 
   const requests = { burst: limits.requestBurst, perSecond: limits.requestsPerSecond };
   const access = createAccess({ store, clock, requests, failuresPerMinute: limits.failuresPerMinute });

@@ -101,9 +101,13 @@ export function isCommandAction(action: string): action is CommandAction {
   return Object.hasOwn(COMMANDS, action);
 }
 
+/** Any JSON. It has been through `JSON.parse`, or goes to `JSON.stringify`, so that its shape is not walked again. */
+export const JsonValue = z.custom<z.infer<ReturnType<typeof z.json>>>((value) => value !== undefined, 'missing');
+export type JsonValue = z.infer<typeof JsonValue>;
+
 /** What a submitted command answers. */
 export const CommandAnswer = z.discriminatedUnion('state', [
-  z.object({ state: z.literal('done'), result: z.json() }),
+  z.object({ state: z.literal('done'), result: JsonValue }),
   z.object({
     state: z.literal('approval-required'),
     approval: z.object({

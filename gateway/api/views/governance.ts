@@ -1,5 +1,5 @@
 /** Records of operators, approvals and policies to their views. Pure. */
-import { z } from 'zod';
+import { JsonValue } from '#schema/api/commands.ts';
 import type { ApprovalSummaryView, ApprovalView, OperatorView, PolicyView, SelfView } from '#schema/api/views.ts';
 import { Sha256 } from '#schema/ids.ts';
 import { ACTIONS } from '#schema/operators.ts';
@@ -45,7 +45,7 @@ export function approvalSummaryView(approval: ApprovalRecord, now: Date): Approv
 /** Errors: `store.corrupt`. */
 export function approvalView(approval: ApprovalRecord, now: Date): ApprovalView {
   const stored = (text: string): ApprovalView['request'] =>
-    parseJson(z.json(), text, 'store.corrupt', `approval request ${approval.id}`);
+    parseJson(JsonValue, text, 'store.corrupt', `approval request ${approval.id}`);
   return {
     ...approvalSummaryView(approval, now),
     request: stored(approval.request),

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ApprovalId, OperatorName, Sha256, Timestamp } from '../../ids.ts';
 import { Action, Role } from '../../operators.ts';
+import { JsonValue } from '../commands.ts';
 import { PageLimit } from './common.ts';
 
 export const OperatorView = z.object({
@@ -41,14 +42,14 @@ export const ApprovalList = z.object({ items: z.array(ApprovalSummaryView) });
 
 export const ApprovalView = ApprovalSummaryView.extend({
   /** Exactly what was asked. */
-  request: z.json(),
+  request: JsonValue,
   /** What came of it, or the error; null until it was executed. */
-  result: z.json(),
+  result: JsonValue,
 });
 export type ApprovalView = z.infer<typeof ApprovalView>;
 
 /** What deciding an approval answers. */
-export const ApprovalAnswer = z.object({ approval: ApprovalView, result: z.json() });
+export const ApprovalAnswer = z.object({ approval: ApprovalView, result: JsonValue });
 export type ApprovalAnswer = z.infer<typeof ApprovalAnswer>;
 
 export const PolicyView = z.object({
