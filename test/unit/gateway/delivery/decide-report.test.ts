@@ -239,4 +239,13 @@ describe('what a report proves', () => {
       dueAt: second(102),
     });
   });
+
+  test('given a device that comes back having confirmed the latest update, when something has changed since, then it is due at once', () => {
+    const state = rotating('pending', { sync: sync({ seq: 42, attempts: 0 }) });
+    expect(decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }))).toMatchObject({
+      kind: 'accepted',
+      dueAt: second(102),
+      attempts: 0,
+    });
+  });
 });
