@@ -37,7 +37,8 @@ const DEAD_CLOCKS: readonly ((now: Date) => Date)[] = [
   (now) => new Date(Date.UTC(now.getUTCFullYear() + 10, now.getUTCMonth(), now.getUTCDate())),
 ];
 
-const between = (least: number, most: number, fraction: number): number => Math.round(least + (most - least) * fraction);
+const between = (least: number, most: number, fraction: number): number =>
+  Math.round(least + (most - least) * fraction);
 
 /** A behaviour of this kind with ordinary values; `fraction` in [0, 1) chooses among them. */
 export function ordinaryBehaviour(kind: BehaviourKind, fraction: number, now: Date): Behaviour {

@@ -13,7 +13,10 @@ const FEWEST_SERVICES = 2;
 /** 75 % egm, 15 % kiosk, 9 % pos, 1 % service but at least two. Errors: `input.invalid`. */
 export function compositionOf(devices: number): Composition {
   if (!Number.isInteger(devices) || devices < SMALLEST_FLOOR || devices > LARGEST_FLOOR) {
-    throw new CroupierError('input.invalid', `a floor has ${SMALLEST_FLOOR} to ${LARGEST_FLOOR} devices, not ${devices}`);
+    throw new CroupierError(
+      'input.invalid',
+      `a floor has ${SMALLEST_FLOOR} to ${LARGEST_FLOOR} devices, not ${devices}`,
+    );
   }
   const service = Math.max(FEWEST_SERVICES, Math.floor(devices / 100));
   const kiosk = Math.floor((devices * 15) / 100);

@@ -1,5 +1,14 @@
 /** One device of a floor: a state that lasts, and an agent while it is on. */
-import { createAgent, openDiskState, memoryState, type Agent, type AgentState, type AgentTiming, type StateStore, type TransportFactory } from '#agent/agent.ts';
+import {
+  createAgent,
+  openDiskState,
+  memoryState,
+  type Agent,
+  type AgentState,
+  type AgentTiming,
+  type StateStore,
+  type TransportFactory,
+} from '#agent/agent.ts';
 import { CroupierError } from '#schema/errors.ts';
 import type { TicketInfo } from '#schema/api/views.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
@@ -97,7 +106,11 @@ export class SimulatedDevice {
     if (!isEnrolled && ticket === undefined) {
       throw new CroupierError('agent.not-enrolled', `${id} has neither a certificate nor a ticket`);
     }
-    const { busy, ...equipment } = equip(id, behaviours, this.wear, { clock, seed, ...(transport === undefined ? {} : { transport }) });
+    const { busy, ...equipment } = equip(id, behaviours, this.wear, {
+      clock,
+      seed,
+      ...(transport === undefined ? {} : { transport }),
+    });
     const agent = createAgent({
       state,
       ...equipment,

@@ -27,6 +27,7 @@ export interface FloorOptions extends Omit<FloorPlanOptions, 'now'> {
 }
 
 export interface Floor {
+  readonly seed: string;
   readonly plans: readonly DevicePlan[];
   readonly observer: FloorObserver;
   /** Devices without a certificate: each needs a ticket. */
@@ -54,12 +55,20 @@ class SimulatedFloor implements Floor {
   readonly observer: FloorObserver;
   private readonly devices: ReadonlyMap<DeviceId, SimulatedDevice>;
   private readonly tickets = new Map<DeviceId, Ticket>();
-  private readonly seed: string;
+  readonly seed: string;
   private readonly concurrency: number;
   private isStopped = false;
 
   constructor(options: FloorOptions) {
-    const { seed, gateway, state, concurrency = CONCURRENCY, timing = {}, clock = systemClock, version = DEFAULT_VERSION } = options;
+    const {
+      seed,
+      gateway,
+      state,
+      concurrency = CONCURRENCY,
+      timing = {},
+      clock = systemClock,
+      version = DEFAULT_VERSION,
+    } = options;
     this.seed = seed;
     this.concurrency = concurrency;
     this.plans = planFloor({ ...options, now: clock.now() });

@@ -22,7 +22,11 @@ export class Limiter {
 }
 
 /** `job` on every item, at most `limit` at once. Rejects with the first fault, after the jobs under way have ended. */
-export async function forEachLimited<T>(items: Iterable<T>, limit: number, job: (item: T) => Promise<void>): Promise<void> {
+export async function forEachLimited<T>(
+  items: Iterable<T>,
+  limit: number,
+  job: (item: T) => Promise<void>,
+): Promise<void> {
   const iterator = items[Symbol.iterator]();
   let failed = false;
   const worker = async (): Promise<void> => {

@@ -60,7 +60,13 @@ interface Waiter {
 
 export class FloorObserver {
   private readonly devices = new Map<DeviceId, Mutable<Observation>>();
-  private readonly phases: Record<ObservedPhase, number> = { off: 0, starting: 0, parked: 0, connected: 0, disconnected: 0 };
+  private readonly phases: Record<ObservedPhase, number> = {
+    off: 0,
+    starting: 0,
+    parked: 0,
+    connected: 0,
+    disconnected: 0,
+  };
   private readonly tally = {
     enrolments: 0,
     connections: 0,
