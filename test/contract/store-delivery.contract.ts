@@ -1,0 +1,282 @@
+import { expect, it } from 'vitest';
+import { expectRefusal } from '#test/support/expect-error.ts';
+import {
+  accepted,
+  addKeySet,
+  connect,
+  deliveryState,
+  deviceId,
+  enrol,
+  event,
+  importDevices,
+  inventoryRow,
+  issue,
+  intent,
+  keySetChange,
+  keyVersion,
+  proof,
+  recordReport,
+  report,
+  rolloutId,
+  rotation,
+  second,
+  sha256,
+  targetMove,
+  trust,
+  trustBundle,
+  verified,
+  version,
+  WALLET,
+} from '#test/support/store-fixtures.ts';
+import { KeySetName } from '#schema/ids.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+
+export function deliveryContract(current: CurrentStore): void {
+  it('given a device in a rotation, when its report is decided on, then the decision sees everything about it', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    await addKeySet(store);
+    const elsewhere = {
+      name: KeySetName.parse('kiosk-mac'),
+      selector: { class: [inventoryRow('x', { class: 'kiosk' as never }).class] },
+    };
+    await addKeySet(store, keySetChange(elsewhere));
+    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await store.appendTrustBundle(trustBundle(1, null), second(11), event('trust.publish'));
+    const state = await deliveryState(store, certificate);
+    expect(state?.device).toMatchObject({ id: 'egm-1', currentSerial: certificate.serial });
+    expect(state?.identity).toEqual(certificate);
+    expect(
+      state?.keySets.map(({ name, revision, versions }) => [name, revision, versions.map((entry) => entry.version)]),
+    ).toEqual([[WALLET, 2, [1, 2]]]);
+    expect(state?.rollouts.map(({ rollout, target }) => [rollout.id, target?.state])).toEqual([
+      [rolloutId(1), 'pending'],
+    ]);
+    expect(state?.trustLatest).toBe(1);
+    expect(state?.sync.dueAt).toEqual(second(0));
+  });
+
+  it('given an identity that is next, withheld or revoked, when a report is decided on, then there is no identity', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const next = await issue(store, intent('egm-1'));
+    expect((await deliveryState(store, next))?.identity).toBeUndefined();
+    await store.promoteCertificate(next.serial, second(2));
+    expect((await deliveryState(store, next))?.identity?.serial).toBe(next.serial);
+    const change = { kind: 'change', state: { kind: 'enrolled' }, resetHistory: false, audit: [] } as const;
+    await store.decideDevice(deviceId('egm-1'), second(3), () => ({ ...change, revokeCertificates: 'keyCompromise' }));
+    expect((await deliveryState(store, next))?.identity).toBeUndefined();
+  });
+
+  it('given an accepted report, when it is recorded, then the device stands as it says', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const message = report('egm-1', 3, {
+      lastSeq: 5 as never,
+      trustVersion: trust(2),
+      clock: { now: second(3).toISOString(), trusted: false },
+    });
+    const outcome = accepted({
+      dueAt: second(200),
+      attempts: 2,
+      boots: ['b-2', 'b-1'],
+      audit: [event('device.report')],
+    });
+    const results = await store.recordReports([verified(message, certificate, { address: '10.1.2.3' })], () => outcome);
+    expect(results).toEqual([outcome]);
+    expect((await store.device(deviceId('egm-1')))?.sync).toEqual({
+      device: 'egm-1',
+      connected: false,
+      address: '10.1.2.3',
+      lastSeenAt: second(103),
+      seq: 0,
+      lastSeq: 5,
+      counter: 3,
+      digest: sha256('egm-1 3'),
+      nonce: message.nonce,
+      nonceAnswered: false,
+      clockTrusted: false,
+      boots: ['b-2', 'b-1'],
+      trustVersion: 2,
+      agentVersion: '1.0.0',
+      lastReportAt: second(103),
+      dueAt: second(200),
+      attempts: 2,
+    });
+    expect(await lastAudited(store)).toBe('device.report');
+  });
+
+  it('given proofs, when they repeat, then check values and times of unchanged ones stay', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    await recordReport(store, certificate, 1, accepted({ proofs: [proof(1, 'active'), proof(2, 'stored')] }));
+    await recordReport(
+      store,
+      certificate,
+      2,
+      accepted({
+        proofs: [
+          { ...proof(1, 'active'), kcv: undefined },
+          { ...proof(2, 'active'), kcv: undefined },
+        ],
+      }),
+    );
+    expect((await store.device(deviceId('egm-1')))?.versions).toEqual([
+      { keySet: WALLET, version: version(1), state: 'active', kcv: '0000000001', changedAt: second(101) },
+      { keySet: WALLET, version: version(2), state: 'active', kcv: '0000000002', changedAt: second(102) },
+    ]);
+  });
+
+  it('given a rollout, when reports move targets, then they move, and one that did not exist is made', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const [one, two] = [await enrol(store, 'egm-1'), await enrol(store, 'egm-2')];
+    await addKeySet(store);
+    await store.startRotation(WALLET, second(10), () =>
+      rotation(1, 1, { target: (device) => (device.id === 'egm-1' ? { wave: 3, state: 'pending' } : undefined) }),
+    );
+    await recordReport(
+      store,
+      one,
+      1,
+      accepted({ targets: [{ ...targetMove(1, 'stored'), wave: 3, code: 'device.busy', deferredUntil: second(500) }] }),
+    );
+    await recordReport(store, two, 1, accepted({ targets: [targetMove(1, 'active')] }));
+    await recordReport(store, two, 2, accepted({ targets: [targetMove(1, 'active')] }));
+    const targets = await store.rolloutTargets(rolloutId(1), { states: undefined, after: undefined, limit: 10 });
+    expect(targets).toMatchObject([
+      {
+        device: 'egm-1',
+        wave: 3,
+        state: 'stored',
+        code: 'device.busy',
+        deferredUntil: second(500),
+        offeredAt: undefined,
+        changedAt: second(101),
+      },
+      { device: 'egm-2', wave: 0, state: 'active', code: undefined, changedAt: second(101) },
+    ]);
+  });
+
+  it('given two reports of one device in a batch, when they are recorded, then the second is decided on what the first left', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const counters: number[] = [];
+    await store.recordReports(
+      [verified(report('egm-1', 1), certificate), verified(report('egm-1', 2), certificate)],
+      (state) => {
+        counters.push(state.sync.counter);
+        return accepted();
+      },
+    );
+    expect(counters).toEqual([0, 1]);
+  });
+
+  it('given a report of an unknown device in a batch, when it is recorded, then it is skipped and the others are not', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const results = await store.recordReports(
+      [verified(report('nobody', 1), certificate), verified(report('egm-1', 1), certificate)],
+      () => accepted(),
+    );
+    expect(results.map((outcome) => outcome?.kind)).toEqual([undefined, 'accepted']);
+  });
+
+  it('given a report that is ignored or refused, when it is recorded, then nothing changes but the refusal is audited', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const before = await store.device(deviceId('egm-1'));
+    await recordReport(store, certificate, 1, { kind: 'ignored', why: 'late' });
+    expect(await lastAudited(store)).toBe('certificate.issue');
+    await recordReport(store, certificate, 1, {
+      kind: 'refused',
+      code: 'certificate.superseded',
+      audit: [event('report.refuse', { outcome: 'denied' })],
+    });
+    expect(await lastAudited(store)).toBe('report.refuse');
+    expect(await store.device(deviceId('egm-1'))).toEqual(before);
+  });
+
+  it('given a forked report, when it quarantines the device, then that, its targets and the audit record are one', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    await addKeySet(store);
+    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await recordReport(store, certificate, 1, {
+      kind: 'quarantine',
+      code: 'report.forked',
+      audit: [event('device.quarantine')],
+    });
+    const detail = await store.device(deviceId('egm-1'));
+    expect(detail?.device.state).toEqual({ kind: 'quarantined', code: 'report.forked' });
+    expect(detail?.targets.map(({ state }) => state)).toEqual(['quarantined']);
+    expect([detail?.sync.dueAt, detail?.sync.counter]).toEqual([undefined, 0]);
+    expect(await lastAudited(store)).toBe('device.quarantine');
+  });
+
+  it('given a batch whose last decision throws or cannot be audited, when it is recorded, then no report of it is kept', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const [one, two] = [await enrol(store, 'egm-1'), await enrol(store, 'egm-2')];
+    const batch = [verified(report('egm-1', 1), one), verified(report('egm-2', 1), two)];
+    const before = await auditedActions(store);
+    const boom = new Error('boom');
+    await expect(
+      store.recordReports(batch, (state) => {
+        if (state.device.id === 'egm-2') throw boom;
+        return accepted({ audit: [event('device.report')] });
+      }),
+    ).rejects.toBe(boom);
+    await expectRefusal('internal.unexpected', () =>
+      store.recordReports(batch, (state) =>
+        accepted({ audit: [state.device.id === 'egm-2' ? UNWRITABLE : event('device.report')] }),
+      ),
+    );
+    expect((await store.device(deviceId('egm-1')))?.sync.counter).toBe(0);
+    expect(await auditedActions(store)).toEqual(before);
+    await store.recordReports(batch, () => accepted({ audit: [event('device.report')] }));
+    expect((await store.device(deviceId('egm-1')))?.sync.counter).toBe(1);
+  });
+
+  it('given writes asked for at once, when one of them fails, then it fails alone and the chain holds all others', async () => {
+    const { store } = current();
+    const writes = [0, 1, 2, 3].map((number) =>
+      number === 2
+        ? store.importDevices([inventoryRow('egm-0')], second(0), event('device.import'))
+        : store.importDevices([inventoryRow(`egm-${number}`)], second(0), event('device.import')),
+    );
+    expect((await Promise.allSettled(writes)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ]);
+    expect((await store.deviceCounts()).total).toBe(3);
+    expect(await auditedActions(store)).toHaveLength(3);
+  });
+
+  it('given what has been written, when the store is opened again, then it is all there', async () => {
+    const under = current();
+    await importDevices(under.store, 'egm-1');
+    const certificate = await enrol(under.store, 'egm-1');
+    await addKeySet(under.store, keySetChange({}, keyVersion(1)));
+    await connect(under.store, 'egm-1');
+    await recordReport(under.store, certificate, 1, accepted({ proofs: [proof(1, 'active')] }));
+    const [before, keySets, head] = [
+      await under.store.device(deviceId('egm-1')),
+      await under.store.keySets(),
+      await under.store.auditHead(),
+    ];
+    const store = await under.reopen();
+    expect(await store.device(deviceId('egm-1'))).toEqual(before);
+    expect(await store.keySets()).toEqual(keySets);
+    expect(await store.auditHead()).toEqual(head);
+  });
+}
