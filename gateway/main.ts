@@ -78,6 +78,7 @@ async function health({ keyStore, store, clock }: Foundation): Promise<Readonly<
 const hostIn = (name: string): string => (name.includes(':') ? `[${name}]` : name);
 
 const TLS_CHECK_MS = 6 * 3_600_000;
+const KEEP_ALIVE_MS = 60_000;
 
 /** A gateway runs longer than its TLS certificate is valid: a new one is put in place without a restart. */
 function keepTlsFresh(
@@ -230,8 +231,14 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     run,
     close: async () => {
       log.info({}, 'gateway stops');
-      await note('gateway.stop').catch((error: unknown) => log.warn({}, `closing: ${errorMessage(error)}`));
-      await closing.run(log);
+      // A worker may be waiting for the clock, whose timers do not keep the process alive.
+      const alive = setInterval(() => undefined, KEEP_ALIVE_MS);
+      try {
+        await note('gateway.stop').catch((error: unknown) => log.warn({}, `closing: ${errorMessage(error)}`));
+        await closing.run(log);
+      } finally {
+        clearInterval(alive);
+      }
     },
   };
 }
