@@ -12,7 +12,7 @@ export interface AuditExportPorts {
   readonly realm: Realm;
   /** Root certificate, DER: for readers who pin its fingerprint. */
   readonly root: () => Uint8Array;
-  /** Seals what is not sealed yet, so that the file has no unsealed tail; it may fail when the HSM is away. */
+  /** Seals what is not sealed yet, so that the file has no unsealed tail; one that fails is done without. */
   readonly seal?: () => Promise<void>;
 }
 
@@ -41,7 +41,8 @@ export async function* exportAudit(
   first = 1,
 ): AsyncGenerator<AuditExportLine, void, undefined> {
   const { store, clock, realm } = ports;
-  await ports.seal?.();
+  // With the HSM away there is a tail without a seal, and verification says so.
+  await ports.seal?.().catch(() => {});
   const { seq: last } = await store.auditHead();
   if (first > last) {
     throw new CroupierError('input.invalid', `the audit trail has ${last} records; it does not reach ${first}`);
