@@ -19,13 +19,19 @@ const bad = (code: ErrorCode): ClientJudgement => ({ good: false, code });
  * `graceMs`: how long after its end the certificate still serves (for renewal only). notBefore, revocation, inventory
  * and slot are judged each for itself, so that a grace never opens another door.
  */
-export function judgeClientCertificate(certificate: CertificateRecord, device: DeviceRecord, now: Date, graceMs: number): ClientJudgement {
+export function judgeClientCertificate(
+  certificate: CertificateRecord,
+  device: DeviceRecord,
+  now: Date,
+  graceMs: number,
+): ClientJudgement {
   if (certificate.device !== device.id) return bad('certificate.unknown');
   if (certificate.state === 'revoked') return bad('certificate.revoked');
   if (certificate.state !== 'issued') return bad('certificate.unknown');
   if (device.state.kind === 'revoked') return bad('certificate.revoked');
   if (device.state.kind === 'quarantined') return bad('enrolment.quarantined');
-  if (certificate.serial !== device.currentSerial && certificate.serial !== device.nextSerial) return bad('certificate.superseded');
+  if (certificate.serial !== device.currentSerial && certificate.serial !== device.nextSerial)
+    return bad('certificate.superseded');
   if (now < certificate.notBefore) return bad('certificate.not-yet-valid');
   if (now.getTime() > certificate.notAfter.getTime() + graceMs) return bad('certificate.expired');
   return { good: true };
@@ -36,7 +42,10 @@ export function createClientAuthorizer(store: Store, clock: Clock, metrics: Metr
   return async ({ certificate, clientId }) => {
     const found = await store.certificateByFingerprint(Sha256.parse(certificateFingerprint(certificate)));
     const now = clock.now();
-    const judgement = found === undefined ? bad('certificate.unknown') : judgeClientCertificate(found.certificate, found.device, now, 0);
+    const judgement =
+      found === undefined
+        ? bad('certificate.unknown')
+        : judgeClientCertificate(found.certificate, found.device, now, 0);
     if (found === undefined || !judgement.good) {
       metrics.connections('denied');
       return { allowed: false, code: judgement.good ? 'certificate.unknown' : judgement.code };
@@ -45,9 +54,9 @@ export function createClientAuthorizer(store: Store, clock: Clock, metrics: Metr
       metrics.connections('denied');
       return { allowed: false, code: 'message.wrong-device' };
     }
-    if (found.certificate.serial === found.device.nextSerial) await store.promoteCertificate(found.certificate.serial, now);
+    if (found.certificate.serial === found.device.nextSerial)
+      await store.promoteCertificate(found.certificate.serial, now);
     metrics.connections('allowed');
     return { allowed: true, device: found.device.id, serial: found.certificate.serial };
   };
 }
-

@@ -41,7 +41,13 @@ type Refusal = Extract<EnrolmentOutcome, { kind: 'refuse' }>;
 const actorOf = (facts: EnrolmentFacts, device: DeviceId | undefined): AuditActor =>
   device === undefined ? { type: 'anonymous', id: facts.source ?? 'unknown' } : { type: 'device', id: device };
 
-function event(facts: EnrolmentFacts, device: DeviceId | undefined, outcome: AuditEvent['outcome'], code: ErrorCode | undefined, details: NonNullable<AuditEvent['details']>): AuditEvent {
+function event(
+  facts: EnrolmentFacts,
+  device: DeviceId | undefined,
+  outcome: AuditEvent['outcome'],
+  code: ErrorCode | undefined,
+  details: NonNullable<AuditEvent['details']>,
+): AuditEvent {
   return {
     action: `enrolment.${facts.operation}`,
     outcome,
@@ -55,7 +61,12 @@ function event(facts: EnrolmentFacts, device: DeviceId | undefined, outcome: Aud
 }
 
 /** `shown` goes to the client; the code in the audit record may say more. */
-function refuse(facts: EnrolmentFacts, device: DeviceId | undefined, code: ErrorCode, shown: CroupierError = new CroupierError(code)): Refusal {
+function refuse(
+  facts: EnrolmentFacts,
+  device: DeviceId | undefined,
+  code: ErrorCode,
+  shown: CroupierError = new CroupierError(code),
+): Refusal {
   return { kind: 'refuse', error: shown, audit: [event(facts, device, 'denied', code, {})] };
 }
 
@@ -72,21 +83,30 @@ function repeatable(facts: EnrolmentFacts, state: EnrolmentState): CertificateRe
   if (repeated === undefined || (repeated.state !== 'issued' && repeated.state !== 'intended')) return undefined;
   // Who renews with the very certificate that the same request got has not lost the answer, and wants a later one.
   if (repeated.serial === presented?.serial || facts.now > repeated.notAfter) return undefined;
-  return facts.now.getTime() - repeated.createdAt.getTime() <= facts.policy.enrolment.repeatWindow ? repeated : undefined;
+  return facts.now.getTime() - repeated.createdAt.getTime() <= facts.policy.enrolment.repeatWindow
+    ? repeated
+    : undefined;
 }
 
 /** One answer for every wrong code, so that nobody learns which devices have tickets. */
-function invalidCode(facts: EnrolmentFacts, device: DeviceId | undefined, code: ErrorCode = 'enrolment.code-invalid'): Refusal {
+function invalidCode(
+  facts: EnrolmentFacts,
+  device: DeviceId | undefined,
+  code: ErrorCode = 'enrolment.code-invalid',
+): Refusal {
   return refuse(facts, device, code, new CroupierError('enrolment.code-invalid'));
 }
 
 function byTicket(facts: EnrolmentFacts, state: EnrolmentState, code: string): Grant | Refusal {
   const { device } = state;
   const matching: TicketRecord | undefined = state.tickets.find((ticket) => codeMatches(code, ticket));
-  if (device === undefined || device.id !== facts.claimed || matching === undefined) return invalidCode(facts, device?.id);
+  if (device === undefined || device.id !== facts.claimed || matching === undefined)
+    return invalidCode(facts, device?.id);
   if (matching.consumedAt !== undefined) {
     const repeat = matching.consumedCsr === facts.csrSha256 ? repeatable(facts, state) : undefined;
-    return repeat === undefined ? invalidCode(facts, device.id) : { device, ticket: undefined, request: undefined, repeat };
+    return repeat === undefined
+      ? invalidCode(facts, device.id)
+      : { device, ticket: undefined, request: undefined, repeat };
   }
   if (facts.now > matching.expiresAt) return invalidCode(facts, device.id);
   return { device, ticket: matching.id, request: undefined, repeat: undefined };
@@ -112,7 +132,8 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
     case 'approved':
     case 'issued': {
       // What was approved is one device: no other may take its place by the name in the request.
-      if (device === undefined || device.id !== request.device) return refuse(facts, request.device, 'device.not-found');
+      if (device === undefined || device.id !== request.device)
+        return refuse(facts, request.device, 'device.not-found');
       const repeat = request.state === 'issued' ? repeatable(facts, state) : undefined;
       if (request.state === 'issued' && repeat === undefined) return refuse(facts, device.id, 'enrolment.code-invalid');
       return { device, ticket: undefined, request: request.id, repeat };
@@ -121,12 +142,19 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
   }
   // A device with a ticket for this has only forgotten to say so: clients that wait for the challenge get it.
   const mayShowTicket = ({ consumedAt, consumedCsr, expiresAt }: TicketRecord): boolean =>
-    consumedAt === undefined ? facts.now <= expiresAt : consumedCsr === facts.csrSha256 && repeatable(facts, state) !== undefined;
+    consumedAt === undefined
+      ? facts.now <= expiresAt
+      : consumedCsr === facts.csrSha256 && repeatable(facts, state) !== undefined;
   if (state.tickets.some(mayShowTicket)) {
     return refuse(facts, device?.id, 'enrolment.unauthenticated');
   }
   if (state.pendingRequests >= facts.policy.enrolment.maxParked) {
-    return refuse(facts, device?.id, 'enrolment.rate-limited', new CroupierError('enrolment.rate-limited', 'too many requests wait for approval', { retryAfter }));
+    return refuse(
+      facts,
+      device?.id,
+      'enrolment.rate-limited',
+      new CroupierError('enrolment.rate-limited', 'too many requests wait for approval', { retryAfter }),
+    );
   }
   return {
     kind: 'park',
@@ -150,16 +178,30 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
 /** What holds for every granted request, whoever vouches for it. */
 function issue(facts: EnrolmentFacts, state: EnrolmentState, grant: Grant): EnrolmentOutcome {
   const { device } = grant;
-  if (device.state.kind === 'quarantined' || device.state.kind === 'revoked') return refuse(facts, device.id, 'enrolment.quarantined');
+  if (device.state.kind === 'quarantined' || device.state.kind === 'revoked')
+    return refuse(facts, device.id, 'enrolment.quarantined');
   if (facts.label !== undefined && facts.label !== device.class) {
-    return refuse(facts, device.id, 'enrolment.label-unknown', new CroupierError('enrolment.label-unknown', `the label ${facts.label} is not the class of the device`));
+    return refuse(
+      facts,
+      device.id,
+      'enrolment.label-unknown',
+      new CroupierError('enrolment.label-unknown', `the label ${facts.label} is not the class of the device`),
+    );
   }
   // A name that an engineer saw and gave to this device is no mismatch.
-  if (grant.request === undefined && facts.commonName !== undefined && facts.commonName !== device.id) return refuse(facts, device.id, 'csr.subject-mismatch');
-  if (state.keyOwner !== undefined && state.keyOwner !== device.id) return refuse(facts, device.id, 'csr.key-already-used');
+  if (grant.request === undefined && facts.commonName !== undefined && facts.commonName !== device.id)
+    return refuse(facts, device.id, 'csr.subject-mismatch');
+  if (state.keyOwner !== undefined && state.keyOwner !== device.id)
+    return refuse(facts, device.id, 'csr.key-already-used');
   if (grant.repeat !== undefined) return { kind: 'repeat', certificate: grant.repeat };
   const profile = facts.policy.classes[device.class];
-  if (profile === undefined) return refuse(facts, device.id, 'config.invalid', new CroupierError('config.invalid', `the policy has no class ${device.class}`));
+  if (profile === undefined)
+    return refuse(
+      facts,
+      device.id,
+      'config.invalid',
+      new CroupierError('config.invalid', `the policy has no class ${device.class}`),
+    );
   try {
     const intent = facts.prepare(device, profile);
     return {
@@ -167,7 +209,13 @@ function issue(facts: EnrolmentFacts, state: EnrolmentState, grant: Grant): Enro
       intent,
       ticket: grant.ticket,
       request: grant.request,
-      audit: [event(facts, device.id, 'success', undefined, { serial: intent.serial, notAfter: intent.notAfter.toISOString(), key: intent.spkiSha256 })],
+      audit: [
+        event(facts, device.id, 'success', undefined, {
+          serial: intent.serial,
+          notAfter: intent.notAfter.toISOString(),
+          key: intent.spkiSha256,
+        }),
+      ],
     };
   } catch (error) {
     if (error instanceof CroupierError) return refuse(facts, device.id, error.code, error);
@@ -177,8 +225,13 @@ function issue(facts: EnrolmentFacts, state: EnrolmentState, grant: Grant): Enro
 
 export function decideEnrolment(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome {
   const { credential } = facts;
-  if (facts.operation === 'simplereenroll' && credential.kind !== 'certificate') return refuse(facts, undefined, 'enrolment.unauthenticated');
+  if (facts.operation === 'simplereenroll' && credential.kind !== 'certificate')
+    return refuse(facts, undefined, 'enrolment.unauthenticated');
   const result =
-    credential.kind === 'ticket' ? byTicket(facts, state, credential.code) : credential.kind === 'certificate' ? byCertificate(facts, state) : park(facts, state);
+    credential.kind === 'ticket'
+      ? byTicket(facts, state, credential.code)
+      : credential.kind === 'certificate'
+        ? byCertificate(facts, state)
+        : park(facts, state);
   return 'kind' in result ? result : issue(facts, state, result);
 }

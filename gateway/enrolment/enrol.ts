@@ -81,7 +81,12 @@ interface Prepared {
   readonly token: LintedTbs;
 }
 
-function tbsRequest(ports: EnrolmentPorts, csr: ParsedCsr, device: DeviceRecord, fixed: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date }): TbsRequest {
+function tbsRequest(
+  ports: EnrolmentPorts,
+  csr: ParsedCsr,
+  device: DeviceRecord,
+  fixed: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date },
+): TbsRequest {
   const crlUrl = ports.crlUrl();
   return {
     profile: certificateProfile('device'),
@@ -89,7 +94,9 @@ function tbsRequest(ports: EnrolmentPorts, csr: ParsedCsr, device: DeviceRecord,
     ...fixed,
     subject: { commonName: device.id, organizationalUnit: device.class, organization: ports.operator },
     spki: csr.spki,
-    subjectAltNames: [{ type: 'uri', value: deviceUri({ realm: ports.realm, site: device.site, class: device.class, id: device.id }) }],
+    subjectAltNames: [
+      { type: 'uri', value: deviceUri({ realm: ports.realm, site: device.site, class: device.class, id: device.id }) },
+    ],
     ...(crlUrl === undefined ? {} : { crlUrl }),
   };
 }
@@ -110,7 +117,13 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     try {
       checkIssued(der, { tbs, issuer: request.issuer, spki: request.spki });
     } catch (error) {
-      await store.withholdCertificate(serial, { action: 'certificate.withhold', outcome: 'error', code: errorCode(error), actor: { type: 'gateway', id: 'enrolment' }, object: { type: 'certificate', id: serial } });
+      await store.withholdCertificate(serial, {
+        action: 'certificate.withhold',
+        outcome: 'error',
+        code: errorCode(error),
+        actor: { type: 'gateway', id: 'enrolment' },
+        object: { type: 'certificate', id: serial },
+      });
       throw error;
     }
     const fingerprint = Sha256.parse(certificateFingerprint(der));
@@ -127,9 +140,16 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
   /** An intent that a crash left unsigned is built again; only the very same bytes may be signed. */
   const resume = (csr: ParsedCsr, device: DeviceRecord, record: CertificateRecord): Prepared => {
     const fields = parseTbs(record.tbs);
-    const request = tbsRequest(ports, csr, device, { serialNumber: Buffer.from(record.serial, 'hex'), notBefore: fields.notBefore, notAfter: fields.notAfter });
+    const request = tbsRequest(ports, csr, device, {
+      serialNumber: Buffer.from(record.serial, 'hex'),
+      notBefore: fields.notBefore,
+      notAfter: fields.notAfter,
+    });
     if (Buffer.compare(buildTbs(request), record.tbs) !== 0) {
-      throw new CroupierError('certificate.lint-failed', 'the recorded intent no longer fits the profile; a new ticket is needed');
+      throw new CroupierError(
+        'certificate.lint-failed',
+        'the recorded intent no longer fits the profile; a new ticket is needed',
+      );
     }
     return { request, token: lintTbs(record.tbs, request) };
   };
@@ -175,38 +195,77 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     const named = given.kind === 'ticket' ? given.user : commonName;
     const claimed = DeviceId.safeParse(named).data;
     const credential: Credential =
-      given.kind === 'certificate' ? { kind: 'certificate', fingerprint: Sha256.parse(certificateFingerprint(given.certificate)) } : given;
+      given.kind === 'certificate'
+        ? { kind: 'certificate', fingerprint: Sha256.parse(certificateFingerprint(given.certificate)) }
+        : given;
 
     let prepared: Prepared | undefined;
     const prepare = (device: DeviceRecord, profile: ClassPolicy): CertificateIntent => {
       checkPublicKey(csr.spki, profile.keyTypes);
       const serialNumber = serialNumberFrom(random.bytes(16));
-      const validity = validityWithin(ports.authority().issuer, { now, days: profile.validity / 86_400_000, backdateSeconds: Math.min(BACKDATE_SECONDS, Math.floor(profile.validity / 10_000)) });
+      const validity = validityWithin(ports.authority().issuer, {
+        now,
+        days: profile.validity / 86_400_000,
+        backdateSeconds: Math.min(BACKDATE_SECONDS, Math.floor(profile.validity / 10_000)),
+      });
       const request = tbsRequest(ports, csr, device, { serialNumber, ...validity });
       const tbs = buildTbs(request);
       prepared = { request, token: lintTbs(tbs, request) };
-      return { freshStart: given.kind !== 'certificate', serial: Serial.parse(serialNumberHex(serialNumber)), device: device.id, issuer: ports.authority().keyLabel, csrSha256, spkiSha256, tbs, ...validity, createdAt: now };
+      return {
+        freshStart: given.kind !== 'certificate',
+        serial: Serial.parse(serialNumberHex(serialNumber)),
+        device: device.id,
+        issuer: ports.authority().keyLabel,
+        csrSha256,
+        spkiSha256,
+        tbs,
+        ...validity,
+        createdAt: now,
+      };
     };
 
     let device: DeviceRecord | undefined;
     let firstUse: Serial | undefined;
     const outcome = await store.decideEnrolment(
-      { device: given.kind === 'certificate' ? undefined : claimed, csrSha256, spkiSha256, presented: credential.kind === 'certificate' ? credential.fingerprint : undefined },
+      {
+        device: given.kind === 'certificate' ? undefined : claimed,
+        csrSha256,
+        spkiSha256,
+        presented: credential.kind === 'certificate' ? credential.fingerprint : undefined,
+      },
       (state) => {
         device = state.device;
-        firstUse = state.presented !== undefined && state.presented.serial === device?.nextSerial ? state.presented.serial : undefined;
+        firstUse =
+          state.presented !== undefined && state.presented.serial === device?.nextSerial
+            ? state.presented.serial
+            : undefined;
         return decideEnrolment(
-          { operation: input.operation, credential, label: input.label, claimed, commonName, csr: csr.der, csrSha256, requestId: random.uuid(), source: input.source, now, policy: ports.policy(), prepare },
+          {
+            operation: input.operation,
+            credential,
+            label: input.label,
+            claimed,
+            commonName,
+            csr: csr.der,
+            csrSha256,
+            requestId: random.uuid(),
+            source: input.source,
+            now,
+            policy: ports.policy(),
+            prepare,
+          },
           state,
         );
       },
     );
     metrics.enrolments(outcome.kind);
     // The certificate to come takes the slot of the next identity; the one in use must not fall out of both.
-    if (firstUse !== undefined && (outcome.kind === 'issue' || outcome.kind === 'repeat')) await store.promoteCertificate(firstUse, now);
+    if (firstUse !== undefined && (outcome.kind === 'issue' || outcome.kind === 'repeat'))
+      await store.promoteCertificate(firstUse, now);
     switch (outcome.kind) {
       case 'issue': {
-        if (prepared === undefined) throw new CroupierError('internal.unexpected', 'an intent was recorded that was not prepared');
+        if (prepared === undefined)
+          throw new CroupierError('internal.unexpected', 'an intent was recorded that was not prepared');
         const certificate = await release(outcome.intent.serial, outcome.intent.tbs, prepared);
         return { kind: 'issued', certificate, device: outcome.intent.device };
       }
@@ -214,15 +273,25 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
         const { certificate: record } = outcome;
         if (record.der !== undefined) return { kind: 'issued', certificate: record.der, device: record.device };
         if (device === undefined) throw new CroupierError('device.not-found');
-        return { kind: 'issued', certificate: await release(record.serial, record.tbs, resume(csr, device, record)), device: record.device };
+        return {
+          kind: 'issued',
+          certificate: await release(record.serial, record.tbs, resume(csr, device, record)),
+          device: record.device,
+        };
       }
       case 'park':
-        log.info({ request: outcome.request.id, device: outcome.request.device, source: input.source }, 'enrolment parked: it waits for a device engineer');
+        log.info(
+          { request: outcome.request.id, device: outcome.request.device, source: input.source },
+          'enrolment parked: it waits for a device engineer',
+        );
         return { kind: 'pending', retryAfter: outcome.retryAfter, parked: true };
       case 'wait':
         return { kind: 'pending', retryAfter: outcome.retryAfter, parked: false };
       case 'refuse':
-        log.warn({ code: outcome.error.code, device: claimed, source: input.source }, `enrolment refused: ${outcome.error.message}`);
+        log.warn(
+          { code: outcome.error.code, device: claimed, source: input.source },
+          `enrolment refused: ${outcome.error.message}`,
+        );
         throw outcome.error;
     }
   };

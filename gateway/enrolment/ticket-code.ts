@@ -10,7 +10,9 @@ const GROUP = 5;
 export function makeTicketCode(random: Random): string {
   const bytes = random.bytes(GROUPS * GROUP);
   const symbols = [...bytes].map((byte) => ALPHABET[byte % 32] ?? '0');
-  return Array.from({ length: GROUPS }, (_, group) => symbols.slice(group * GROUP, (group + 1) * GROUP).join('')).join('-');
+  return Array.from({ length: GROUPS }, (_, group) => symbols.slice(group * GROUP, (group + 1) * GROUP).join('')).join(
+    '-',
+  );
 }
 
 /** What people type: lower case, missing hyphens, O for 0 and I or L for 1 are forgiven. */

@@ -102,6 +102,12 @@ describe('by ticket', () => {
     ]);
   });
 
+  test('given the same request four times at once, when all ask, then all get the same certificate', async () => {
+    const request = enrolRequest(await newDevice('egm-1'), { code: await gateway.ticket('egm-1') });
+    const answers = await Promise.all([1, 2, 3, 4].map(() => gateway.ask(request)));
+    expect(new Set(answers.map((answer) => Buffer.from(certificateOf(answer)).toString('hex'))).size).toBe(1);
+  });
+
   test('given an answer that was lost, when a client that waits for the challenge repeats, then it is challenged, not parked', async () => {
     const device = await newDevice('egm-1');
     const code = await gateway.ticket('egm-1');
