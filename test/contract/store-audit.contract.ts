@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { AUDIT_GENESIS } from '#schema/audit.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 import { event, second, sha256 } from '#test/support/store-fixtures.ts';
-import { UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function auditContract(current: CurrentStore): void {
   it('given nothing, when the head is asked for, then it is the genesis', async () => {

@@ -29,7 +29,7 @@ import {
   WALLET,
 } from '#test/support/store-fixtures.ts';
 import { KeySetName } from '#schema/ids.ts';
-import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function deliveryContract(current: CurrentStore): void {
   it('given a device in a rotation, when its report is decided on, then the decision sees everything about it', async () => {

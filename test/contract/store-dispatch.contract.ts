@@ -22,7 +22,7 @@ import {
   version,
   WALLET,
 } from '#test/support/store-fixtures.ts';
-import type { CurrentStore } from './store.contract.ts';
+import type { CurrentStore } from './store-under-test.ts';
 
 const settled: DispatchOutcome = { kind: 'settle', dueAt: undefined, attempts: 0, targets: [] };
 

@@ -22,7 +22,7 @@ import {
 } from '#test/support/store-fixtures.ts';
 import type { EnrolmentQuery, EnrolmentState } from '#gateway/ports/store/enrolment.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
-import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 /** What an enrolment decision would see. */
 async function seen(store: Store, of: EnrolmentQuery): Promise<EnrolmentState> {

@@ -22,7 +22,7 @@ import {
   sha256,
   WALLET,
 } from '#test/support/store-fixtures.ts';
-import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 const quarantined = { kind: 'quarantined', code: 'report.forked' } as const;
 const change = {

@@ -22,7 +22,7 @@ import {
   sha256,
   WALLET,
 } from '#test/support/store-fixtures.ts';
-import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function governanceContract(current: CurrentStore): void {
   it('given a policy, when it is applied, then it is current, its key sets are there and every device is due', async () => {

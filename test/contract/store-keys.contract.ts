@@ -24,7 +24,7 @@ import {
   version,
   WALLET,
 } from '#test/support/store-fixtures.ts';
-import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 type Advance = Extract<RolloutOutcome, { kind: 'advance' }>;
 const advance = (state: Advance['state'], versions: Advance['versions'] = [], finished = false): Advance => ({

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { expectRefusal } from '#test/support/expect-error.ts';
 import { deviceId, event, importDevices, second, sha256, trust, trustBundle } from '#test/support/store-fixtures.ts';
-import { auditedActions, UNWRITABLE, type CurrentStore } from './store.contract.ts';
+import { auditedActions, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function trustContract(current: CurrentStore): void {
   it('given trust bundles, when each follows the one before, then the walk from any of them is there', async () => {

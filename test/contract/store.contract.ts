@@ -1,7 +1,6 @@
 /** What every implementation of the Store port keeps. `store.test.ts` runs it against all of them. */
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { verifyChain } from '#gateway/audit/chain.ts';
-import type { Store } from '#gateway/ports/store/index.ts';
 import { auditContract } from './store-audit.contract.ts';
 import { deliveryContract } from './store-delivery.contract.ts';
 import { dispatchContract } from './store-dispatch.contract.ts';
@@ -10,16 +9,7 @@ import { fleetContract } from './store-fleet.contract.ts';
 import { governanceContract } from './store-governance.contract.ts';
 import { keysContract } from './store-keys.contract.ts';
 import { trustContract } from './store-trust.contract.ts';
-
-export interface StoreUnderTest {
-  readonly store: Store;
-  /** Closes it and opens it again on what it has written. */
-  reopen(): Promise<Store>;
-  stop(): Promise<void>;
-}
-
-/** The store of the test that is running. */
-export type CurrentStore = () => StoreUnderTest;
+import type { CurrentStore, StoreUnderTest } from './store-under-test.ts';
 
 export function describeStore(name: string, start: () => Promise<StoreUnderTest>): void {
   describe(`Store contract: ${name}`, () => {
@@ -46,20 +36,3 @@ export function describeStore(name: string, start: () => Promise<StoreUnderTest>
     describe('audit', () => auditContract(current));
   });
 }
-
-/** The actions audited so far, oldest first. */
-export async function auditedActions(store: Store): Promise<readonly string[]> {
-  return (await store.auditRecords(0, 10_000)).map((record) => record.action);
-}
-
-/** The action audited last. */
-export async function lastAudited(store: Store): Promise<string | undefined> {
-  return (await auditedActions(store)).at(-1);
-}
-
-/** An event that no record can hold: its audit record cannot be written. */
-export const UNWRITABLE = {
-  action: 'x'.repeat(65),
-  outcome: 'success',
-  actor: { type: 'gateway', id: 'test' },
-} as const;

@@ -46,7 +46,8 @@ export interface StoreContext {
 const GROUP_MS = 15;
 
 interface Waiting {
-  run(): void;
+  /** Returns what the work did, so that better-sqlite3 refuses a promise that slipped past the types. */
+  run(): unknown;
   commit(): void;
   fail(error: unknown): void;
 }
@@ -58,8 +59,8 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
   let scheduled = false;
   let open = true;
 
-  /** Runs as many as fit into the time; returns how many. Those that failed by themselves are answered already. */
-  const runAll = (group: readonly Waiting[], undone: Set<Waiting>): number => {
+  /** Runs as many as fit into the time; returns how many. What fails by itself is undone, answered and left out. */
+  const runAll = (group: readonly Waiting[], failed: Set<Waiting>): number => {
     const deadline = performance.now() + GROUP_MS;
     let count = 0;
     for (const item of group) {
@@ -68,10 +69,10 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
       try {
         sqlite.transaction(() => item.run())();
       } catch (error) {
+        failed.add(item);
+        item.fail(error);
         // A full or failing disk may have undone the whole transaction, not just the savepoint.
         if (!sqlite.inTransaction) throw error;
-        undone.add(item);
-        item.fail(error);
       }
     }
     return count;
@@ -79,14 +80,24 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
 
   const commitGroup = (): void => {
     const group = waiting;
-    const undone = new Set<Waiting>();
+    const failed = new Set<Waiting>();
+    const isLeft = (item: Waiting): boolean => !failed.has(item);
     waiting = [];
+    let allRan = false;
     try {
-      const count = sqlite.transaction(() => runAll(group, undone)).immediate();
+      const count = sqlite
+        .transaction(() => {
+          const ran = runAll(group, failed);
+          allRan = true;
+          return ran;
+        })
+        .immediate();
       waiting = group.slice(count);
-      for (const item of group.slice(0, count)) if (!undone.has(item)) item.commit();
+      for (const item of group.slice(0, count).filter(isLeft)) item.commit();
     } catch (error) {
-      for (const item of group) if (!undone.has(item)) item.fail(error);
+      // One took the transaction of all with it: the others, which decide purely, run again without it.
+      if (!allRan && failed.size > 0) waiting = group.filter(isLeft);
+      else for (const item of group.filter(isLeft)) item.fail(error);
     }
   };
 
@@ -120,6 +131,7 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
         run: () => {
           const result: T = work(journal);
           answer = () => resolve(result);
+          return result;
         },
         commit: () => answer(),
         fail: (error) => reject(storeFault(error)),

@@ -1,0 +1,122 @@
+import Database from 'better-sqlite3';
+import { describe, expect, expectTypeOf, it } from 'vitest';
+import { transactionsOn, type Settled, type Transactions } from '#gateway/store/sqlite/transaction.ts';
+import { expectRefusal } from '#test/support/expect-error.ts';
+
+function opened(): {
+  sqlite: Database.Database;
+  transactions: Transactions;
+  add: (value: number) => Promise<number>;
+  values: () => readonly unknown[];
+} {
+  const sqlite = new Database(':memory:');
+  sqlite.exec('create table numbers (value integer primary key)');
+  const transactions = transactionsOn(sqlite, () => {});
+  const insert = sqlite.prepare('insert into numbers values (?)');
+  return {
+    sqlite,
+    transactions,
+    add: (value) =>
+      transactions.write(() => {
+        insert.run(value);
+        return value;
+      }),
+    values: () => sqlite.prepare('select value from numbers order by value').pluck().all(),
+  };
+}
+
+describe('write', () => {
+  it('given a callback that returns a promise, when it is compiled, then it does not fit; one that does not, does', async () => {
+    const { transactions, values } = opened();
+    expectTypeOf<Settled<Promise<number>>>().toBeNever();
+    expectTypeOf<Settled<number>>().toEqualTypeOf<number>();
+    // @ts-expect-error an async callback is refused by its type
+    await expect(transactions.write(async () => 1)).rejects.toThrow('promise');
+    expect(await transactions.write(() => 1)).toBe(1);
+    expect(values()).toEqual([]);
+  });
+
+  it('given writes of one turn, when one throws after it wrote, then it alone is undone and each gets its own answer', async () => {
+    const { transactions, add, values } = opened();
+    const boom = new Error('boom');
+    const failing = transactions.write((): number => {
+      throw boom;
+    });
+    const results = await Promise.allSettled([add(1), add(2), failing, add(2), add(3)]);
+    expect(results.map((result) => (result.status === 'fulfilled' ? result.value : result.reason === boom))).toEqual([
+      1,
+      2,
+      true,
+      false,
+      3,
+    ]);
+    expect(values()).toEqual([1, 2, 3]);
+  });
+
+  it('given writes of one turn, when they run, then they share one commit, and none is answered before it', async () => {
+    const { sqlite, transactions } = opened();
+    const inside: boolean[] = [];
+    const order: string[] = [];
+    const work = (name: string) =>
+      transactions
+        .write(() => {
+          inside.push(sqlite.inTransaction);
+          order.push(`run ${name}`);
+        })
+        .then(() => order.push(`answer ${name}`));
+    await Promise.all([work('a'), work('b')]);
+    expect(inside).toEqual([true, true]);
+    expect(order).toEqual(['run a', 'run b', 'answer a', 'answer b']);
+    expect(sqlite.inTransaction).toBe(false);
+  });
+
+  it('given a transaction that is lost as a whole, when its writes are answered, then only the one that lost it is refused', async () => {
+    const { sqlite, transactions, add, values } = opened();
+    const lose = transactions.write(() => {
+      sqlite.exec('rollback');
+      throw new Error('the disk took everything');
+    });
+    const results = await Promise.allSettled([add(1), lose, add(2)]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(values()).toEqual([1, 2]);
+  });
+
+  it('given a commit that fails, when its writes are answered, then all are refused and the next one works', async () => {
+    const { sqlite, transactions, add, values } = opened();
+    sqlite.exec(
+      'create table parents (id integer primary key); create table children (parent integer references parents deferrable initially deferred)',
+    );
+    const orphan = transactions.write(() => sqlite.exec('insert into children values (7)').inTransaction);
+    const results = await Promise.allSettled([add(1), orphan, add(2)]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(values()).toEqual([]);
+    expect(await add(3)).toBe(3);
+  });
+
+  it('given many writes, when they take longer than a turn may, then all are committed, in order', async () => {
+    const { sqlite, transactions, values } = opened();
+    const insert = sqlite.prepare('insert into numbers values (?)');
+    const order: number[] = [];
+    const slow = (value: number) =>
+      transactions.write(() => {
+        const until = performance.now() + 4;
+        while (performance.now() < until);
+        order.push(value);
+        insert.run(value);
+      });
+    const numbers = Array.from({ length: 12 }, (_, index) => index);
+    await Promise.all(numbers.map(slow));
+    expect(order).toEqual(numbers);
+    expect(values()).toEqual(numbers);
+  });
+
+  it('given a closed store, when something is asked of it, then it is refused; what waited was done', async () => {
+    const { transactions, add, values } = opened();
+    const waiting = add(1);
+    transactions.close();
+    expect(await waiting).toBe(1);
+    await expectRefusal('store.unavailable', () => add(2));
+    await expectRefusal('store.unavailable', () => transactions.read(() => 1));
+    expect(values()).toEqual([1]);
+  });
+});
