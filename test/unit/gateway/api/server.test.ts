@@ -1,6 +1,7 @@
 import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommandAnswer } from '#schema/api/commands.ts';
+import { verifyExport } from '#gateway/audit/verify-export.ts';
 import { TicketAnswer } from '#schema/api/routes.ts';
 import {
   ApprovalView,
@@ -202,6 +203,26 @@ describe('the operator API', () => {
       expect(second.items[0]).toMatchObject({ seq: 4, prevHash: first.items[2]?.hash });
       const head = AuditHeadView.parse((await api.call('hedy', 'audit.head')).body);
       expect(head).toMatchObject(await api.store.auditHead());
+    });
+
+    test('the export verifies without the gateway, is sealed to its end, and tells who made it', async () => {
+      const answer = await api.call('mary', 'audit.export');
+      expect(answer.headers['content-type']).toBe('application/jsonl; charset=utf-8');
+      const lines = answer.text.trimEnd().split('\n');
+      const result = await verifyExport(lines, { root: api.pki.root.certificate });
+      expect(result).toMatchObject({ fromTheStart: true, unsealed: 0, root: { pinned: true } });
+      expect(result.sealed?.seq).toBe(result.last);
+      expect(lines.at(-2)).toContain('"action":"audit.export"');
+      await expectRefusal('audit.broken', () => verifyExport(lines.slice(0, -2), { root: api.pki.root.certificate }));
+      const later = await api.call('mary', 'audit.export', { query: { first: 5 } });
+      expect(await verifyExport(later.text.trimEnd().split('\n'))).toMatchObject({ first: 5, fromTheStart: false });
+    });
+
+    test('an export from beyond the end is a problem, not half a file', async () => {
+      expect(problemIn(await api.call('mary', 'audit.export', { query: { first: 100_000 } }))).toMatchObject({
+        status: 400,
+        code: 'input.invalid',
+      });
     });
   });
 
