@@ -9,7 +9,9 @@ export interface Streams {
 
 /** Tells the error, as one JSON document on standard output when `json`. Returns the exit code. */
 export function tellFailure(thrown: unknown, json: boolean, { stdout, stderr }: Streams): number {
-  const { code, message, remedy } = asCroupierError(thrown, 'internal.unexpected', errorMessage(thrown));
+  // A fault while cleaning up must not hide what went wrong before.
+  const error: unknown = thrown instanceof SuppressedError ? thrown.suppressed : thrown;
+  const { code, message, remedy } = asCroupierError(error, 'internal.unexpected', errorMessage(error));
   stderr(`error: ${message}\nwhat to do: ${remedy}\ncode: ${code}\n`);
   if (json) stdout(`${JSON.stringify({ error: { code, message, remedy } })}\n`);
   return exitCodeOf(code);

@@ -11,11 +11,14 @@ export interface Output {
   paint(style: Style, text: string): string;
 }
 
+const DEFAULT_COLUMNS = 80;
+
 export function outputTo(stream: NodeJS.WriteStream): Output {
   return {
     write: (text) => void stream.write(text),
     live: stream.isTTY,
-    columns: stream.isTTY ? stream.columns : 80,
+    // A terminal that does not know its width says 0.
+    columns: stream.columns > 0 ? stream.columns : DEFAULT_COLUMNS,
     paint: (style, text) => styleText(style, text, { stream }),
   };
 }

@@ -29,7 +29,7 @@ export interface GatewayProcess {
   readonly died: Promise<never>;
   /** Errors that this gateway has logged so far. */
   errors(): Promise<LogErrors>;
-  /** Ends it in order, by force if that takes too long. */
+  /** Ends it in order, by force if that takes too long. Errors: `internal.unexpected` when it did not end well. */
   stop(): Promise<void>;
 }
 
@@ -76,6 +76,10 @@ export async function startGatewayProcess(options: GatewayOptions): Promise<Gate
         isStopping = true;
         await end(child, ended);
         await forget;
+        const status = await ended;
+        if (status !== 0) {
+          throw new CroupierError('internal.unexpected', `the gateway did not end well (${status}); its log is ${log}`);
+        }
       },
     };
   } catch (error) {

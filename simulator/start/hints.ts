@@ -1,11 +1,10 @@
 /** What to try while it runs. */
-import { relative } from 'node:path';
 import type { RunFile } from '#schema/config.ts';
 import type { Output } from '../output/terminal.ts';
 import type { StartOptions } from './options.ts';
 
 export function writeHints(output: Output, { data }: StartOptions, { host, ports }: RunFile): void {
-  const where = data === 'var' ? '' : ` --data ${relative(process.cwd(), data) || data}`;
+  const where = data === 'var' ? '' : ` --data ${data}`;
   const croupier = `bin/croupier${where}`;
   const hints: readonly (readonly [string, string])[] = [
     ['how the gateway is', `${croupier} status`],

@@ -146,7 +146,7 @@ async function exercise(all: Exercise): Promise<Findings> {
   const begun = performance.now();
   const present = plans.length - absent.length;
   const rollout = await steps.run(
-    'rotated while away',
+    'rotated',
     { total: present },
     (step) => finishRotation(floor, operators, KEY_SET, rotation, step, signal),
     ({ state, progress }) => `rollout ${state}, ${progress.offlineBehind} to catch up`,
