@@ -40,7 +40,7 @@ export function decidePermission(role: Role, action: Action, count = 1): 'execut
   const permission = MATRIX[action][role];
   if (permission === undefined || permission === 'approve') {
     const may = Object.entries(MATRIX[action]).flatMap(([name, value]) => (value === 'approve' ? [] : [name]));
-    throw new CroupierError('operator.forbidden', `a ${role} may not do ${action}; a ${may.join(' or ')} may`);
+    throw new CroupierError('operator.forbidden', `the role ${role} may not do ${action}; ${may.join(' or ')} may`);
   }
   if (permission === 'execute' && count > BULK_LIMIT && (action === 'device.import' || action === 'device.ticket'))
     return 'request';
@@ -51,5 +51,5 @@ export function decidePermission(role: Role, action: Action, count = 1): 'execut
 export function requireApprover(role: Role, action: Action): void {
   if (MATRIX[action][role] === 'approve') return;
   const may = Object.entries(MATRIX[action]).flatMap(([name, value]) => (value === 'approve' ? [name] : []));
-  throw new CroupierError('operator.forbidden', `a ${role} may not approve ${action}; a ${may.join(' or ')} may`);
+  throw new CroupierError('operator.forbidden', `the role ${role} may not approve ${action}; ${may.join(' or ')} may`);
 }

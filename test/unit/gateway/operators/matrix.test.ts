@@ -72,6 +72,6 @@ describe('the role matrix', () => {
 
   test('a refusal names the roles that may', async () => {
     const refusal = await expectRefusal('operator.forbidden', () => decidePermission('auditor', 'keyset.rotate'));
-    expect(refusal.message).toBe('a auditor may not do keyset.rotate; a key-admin or device-engineer may');
+    expect(refusal.message).toBe('the role auditor may not do keyset.rotate; key-admin or device-engineer may');
   });
 });
