@@ -110,7 +110,7 @@ export function keysContract(current: CurrentStore): void {
     const { store } = current();
     const rows = ['egm', 'kiosk'].flatMap((kind) =>
       ['main', 'annex'].flatMap((site) =>
-        [{}, { zone: 'vip' }, { zone: 'vip', 'a"b': "o'hara" }, { zone: '7' }].map((labels, index) => ({
+        [{}, { zone: 'vip' }, { zone: 'vip', 'a"b': "o'hara" }, { zone: '7' }, { bank: 'vip' }].map((labels, index) => ({
           ...inventoryRow(`${kind}-${site}-${index}`, { class: DeviceClass.parse(kind), site: SiteName.parse(site) }),
           labels,
         })),
