@@ -56,7 +56,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
   const devices = gauge('devices', 'Devices of the inventory', 'state');
   const connected = gauge('devices_connected', 'Devices connected to the broker');
   const hsmUp = gauge('hsm_up', 'Whether the HSM answers (1) or not (0)');
-  const hsmOperations = gauge('hsm_operations', 'HSM operations under way');
+  const hsmOperations = gauge('hsm_operations', 'HSM operations since the HSM was opened');
   const rollouts = gauge('rollouts_open', 'Rollouts that have not ended');
   const targets = gauge('rollout_targets', 'Targets of open rollouts', 'rollout', 'key_set', 'version', 'state');
   const behind = gauge(
@@ -88,7 +88,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
   return async () => {
     const health = hsm();
     hsmUp.set(health.state === 'ready' ? 1 : 0);
-    hsmOperations.set(health.state === 'ready' ? health.operations : 0);
+    if (health.state === 'ready') hsmOperations.set(health.operations);
     const counts = await store.deviceCounts();
     devices.reset();
     for (const [state, count] of Object.entries(counts.byState)) devices.set({ state }, count);
