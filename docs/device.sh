@@ -1,6 +1,7 @@
 #!/bin/sh
 # A device in openssl, curl and mosquitto alone: enrols with a ticket, receives its keys, reports them.
-# Usage: device.sh TICKET.json DIRECTORY
+# Usage: device.sh TICKET DIRECTORY   (for RSA: KEY_OPTIONS='-algorithm RSA -pkeyopt rsa_keygen_bits:2048')
+# shellcheck disable=SC2086 # options are words
 set -eu
 umask 077
 ticket=$(cat "$1"); mkdir -p "$2"; cd "$2"
@@ -12,10 +13,10 @@ sha256() { openssl dgst -sha256 -r "$@" | cut -d' ' -f1; }
 # 1. The root, fetched without trust, must be the one of the ticket.
 curl -sSfk "$est/cacerts" | openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs -out cas.pem
 csplit -sz -f ca- cas.pem '/^subject/' '{*}'
-for ca in ca-*; do [ "$(openssl x509 -in "$ca" -outform DER | sha256)" = "$(field root)" ] && openssl x509 -in "$ca" -out root.pem; done
+for ca in ca-*; do [ "$(openssl x509 -in "$ca" -outform DER | sha256)" != "$(field root)" ] || openssl x509 -in "$ca" -out root.pem; done
 [ -s root.pem ] || { echo 'the root is not the one of the ticket' >&2; exit 1; }
 # 2. A key pair of its own, a request, a certificate. The code goes to curl by file, not by argument.
-openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+openssl genpkey ${KEY_OPTIONS:--algorithm EC -pkeyopt ec_paramgen_curve:P-256} -out key.pem 2>/dev/null
 openssl req -new -key key.pem -subj "/CN=$id" -outform DER | openssl base64 -A -out request
 printf 'user = "%s:%s"\n' "$id" "$(field code)" > login
 curl -sSf --cacert root.pem -K login -H 'Content-Type: application/pkcs10' --data-binary @request "$est/simpleenroll" |
@@ -41,22 +42,19 @@ report() { # counter, last seq, keyrings, digest of the report before
 client="-h $host -p $port --cafile root.pem --cert cert.pem --key key.pem -i $id -q 1"
 # 5. Say hello, then listen for the update that answers; open it only once its signature holds.
 report 1 0 '' null
-# shellcheck disable=SC2086 # the options are words
 mosquitto_pub $client -t "$topic/report" -f report-1.der
-# shellcheck disable=SC2086
 mosquitto_sub $client -t "$topic/update" -C 1 -W 60 -N > update.der
 openssl cms -verify -inform DER -in update.der -CAfile root.pem -out update.json 2>/dev/null
 rings='' seq=$(sed 's/.*"seq":\([0-9]*\).*/\1/' update.json)
 for ring in $(grep -o '"keySet":"[^"]*","revision":[0-9]*,"active":[0-9]*' update.json | tr -d '"'); do
   set=${ring#keySet:}; set=${set%%,*}; active=${ring##*:}; revision=${ring#*revision:}; revision=${revision%%,*}
-  key=$(sed "s/.*\"keySet\":\"$set\"[^]]*][^]]*][^]]*\(\"version\":$active,[^}]*\)}.*/\1/" update.json)
-  printf %s "$key" | sed 's/.*"envelope":"\([^"]*\)".*/\1/' | openssl base64 -d -A -out envelope.der
+  entry=$(sed "s/.*\"keySet\":\"$set\"[^]]*][^]]*][^]]*\(\"version\":$active,[^}]*\)}.*/\1/" update.json)
+  printf %s "$entry" | sed 's/.*"envelope":"\([^"]*\)".*/\1/' | openssl base64 -d -A -out envelope.der
   openssl cms -decrypt -inform DER -in envelope.der -recip cert.pem -inkey key.pem | tail -c 32 > "$set.key"
-  kcv=$(printf %s "$key" | sed 's/.*"kcv":"\([^"]*\)".*/\1/')
+  kcv=$(printf %s "$entry" | sed 's/.*"kcv":"\([^"]*\)".*/\1/')
   rings="$rings${rings:+,}{\"keySet\":\"$set\",\"revision\":$revision,\"active\":$active,\"versions\":[{\"version\":$active,\"state\":\"active\",\"kcv\":\"$kcv\"}]}"
 done
 # 6. Report what is held now: only this moves the device's state in the gateway.
 report 2 "$seq" "$rings" "\"$(sha256 report-1.der)\""
-# shellcheck disable=SC2086
 mosquitto_pub $client -t "$topic/report" -f report-2.der
 ls ./*.key

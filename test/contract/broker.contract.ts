@@ -40,9 +40,7 @@ export function describeBroker(name: string, abilities: BrokerAbilities, start: 
       reports = [];
       presence = [];
       under.broker.onReport((arrival) => reports.push({ ...arrival, payload: Uint8Array.from(arrival.payload) }));
-      under.broker.onPresence((change) => {
-        if (change.kind !== 'listening') presence.push(change);
-      });
+      under.broker.onPresence((change) => presence.push(change));
     });
     afterEach(() => under.stop());
 

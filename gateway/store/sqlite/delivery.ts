@@ -15,7 +15,7 @@ import type {
 import { changeDeviceState } from './containment.ts';
 import { deliveryQueries } from './delivery-state.ts';
 import { deliveryStatements, NO_NONCE } from './delivery-statements.ts';
-import { dueHastener, dueRaiser } from './due.ts';
+import { dueRaiser } from './due.ts';
 import { ms } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
@@ -26,7 +26,6 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
   const queries = deliveryQueries(context);
   const statements = deliveryStatements(context);
   const raise = dueRaiser(context);
-  const hasten = dueHastener(context);
 
   const move = (state: DeliveryState, moved: TargetMove, at: Date): void => {
     const device = state.device.id;
@@ -164,12 +163,6 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
     async markDue(marked, at) {
       await transactions.write(() => {
         for (const device of marked) raise(device, at);
-      });
-    },
-
-    async hurry(hurried, at) {
-      await transactions.write(() => {
-        for (const device of hurried) hasten(device, at);
       });
     },
   };

@@ -1,5 +1,5 @@
 /** Selectors as SQL, and due marks set by them. A quarantined or revoked device is never due. */
-import { and, eq, gt, inArray, sql, type SQL } from 'drizzle-orm';
+import { and, eq, inArray, sql, type SQL } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { Selector } from '#schema/policy.ts';
 import { devices, deviceSync } from '#schema/tables.ts';
@@ -51,18 +51,4 @@ export function dueRaiser({
       .where(and(eq(deviceSync.device, sql.placeholder('device')), sql`exists ${served}`)),
   );
   return (device, at) => void raise({ device, at: at.getTime() });
-}
-
-/** Brings the due mark of one device forward; one that has none keeps none. */
-export function dueHastener({
-  db,
-  statements,
-}: Pick<StoreContext, 'db' | 'statements'>): (device: string, at: Date) => void {
-  const hasten = statements.change(
-    db
-      .update(deviceSync)
-      .set({ dueAt: sql`${sql.placeholder('at')}` })
-      .where(and(eq(deviceSync.device, sql.placeholder('device')), gt(deviceSync.dueAt, sql.placeholder('at')))),
-  );
-  return (device, at) => void hasten({ device, at: at.getTime() });
 }
