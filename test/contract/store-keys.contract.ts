@@ -110,10 +110,12 @@ export function keysContract(current: CurrentStore): void {
     const { store } = current();
     const rows = ['egm', 'kiosk'].flatMap((kind) =>
       ['main', 'annex'].flatMap((site) =>
-        [{}, { zone: 'vip' }, { zone: 'vip', 'a"b': "o'hara" }, { zone: '7' }, { bank: 'vip' }].map((labels, index) => ({
-          ...inventoryRow(`${kind}-${site}-${index}`, { class: DeviceClass.parse(kind), site: SiteName.parse(site) }),
-          labels,
-        })),
+        [{}, { zone: 'vip' }, { zone: 'vip', 'a"b': "o'hara" }, { zone: '7' }, { bank: 'vip' }].map(
+          (labels, index) => ({
+            ...inventoryRow(`${kind}-${site}-${index}`, { class: DeviceClass.parse(kind), site: SiteName.parse(site) }),
+            labels,
+          }),
+        ),
       ),
     );
     await store.importDevices(rows, second(0), event('device.import'));
