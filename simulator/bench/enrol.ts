@@ -15,7 +15,7 @@ import type { BenchResult, Row } from './result.ts';
 import { stopwatch } from './usage.ts';
 
 const SIZES = [500, 2_000, 5_000] as const;
-const QUICK_SIZES = [20, 50, 100] as const;
+const QUICK_SIZES = [20, 100, 200] as const;
 /** Enrolments measured at each size. */
 const WINDOW = 500;
 const QUICK_WINDOW = 50;

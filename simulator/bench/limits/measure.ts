@@ -120,7 +120,9 @@ async function pingPong(port: number, id: string, counted: () => void): Promise<
     reconnectPeriod: 0,
     timerVariant: 'native',
   });
-  await once(client, 'connect');
+  const { promise: connected, resolve, reject } = Promise.withResolvers<undefined>();
+  client.once('connect', () => resolve(undefined)).once('error', reject);
+  await connected;
   const payload = Buffer.alloc(MESSAGE_OCTETS, id);
   const send = (): void => {
     client.publish(`in/${id}`, payload, { qos: 1 });
