@@ -80,6 +80,7 @@ export class FloorObserver {
     clocksSet: 0,
     faults: 0,
   };
+  private readonly codes = new Map<ErrorCode, number>();
   private readonly keptFaults: ObservedFault[] = [];
   private readonly waiters = new Set<Waiter>();
   private readonly listeners = new Set<() => void>();
@@ -116,6 +117,11 @@ export class FloorObserver {
   /** The first faults that agents told, and updates that they refused. */
   faults(): readonly ObservedFault[] {
     return this.keptFaults;
+  }
+
+  /** How many faults there were of each kind. */
+  faultCodes(): ReadonlyMap<ErrorCode, number> {
+    return this.codes;
   }
 
   /** From now on devices are measured by this. */
@@ -178,6 +184,7 @@ export class FloorObserver {
 
   noteFault(fault: ObservedFault): void {
     this.tally.faults += 1;
+    this.codes.set(fault.code, (this.codes.get(fault.code) ?? 0) + 1);
     if (this.keptFaults.length < FAULTS_KEPT) this.keptFaults.push(fault);
     this.told();
   }

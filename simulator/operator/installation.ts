@@ -3,10 +3,10 @@ import { X509Certificate, hash } from 'node:crypto';
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parse as parseToml } from 'smol-toml';
-import { Config, type RunFile } from '#schema/config.ts';
+import { Config, RunFile } from '#schema/config.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { Sha256 } from '#schema/ids.ts';
-import { parseWith } from '#schema/parse.ts';
+import { parseJson, parseWith } from '#schema/parse.ts';
 import type { GatewayAddresses } from '../floor/floor.ts';
 
 export interface Installation {
@@ -67,6 +67,16 @@ export async function readInstallation(path: string): Promise<Installation> {
   const config = parseWith(Config, document, 'config.invalid', configFile(directory));
   const root = Sha256.parse(hash('sha256', new X509Certificate(ca).raw, 'hex'));
   return { directory, config, ca, root, tokens: await readTokens(directory) };
+}
+
+/** Where the gateway of this directory listens. Errors: `network.unreachable` when none runs. */
+export async function readRun(directory: string): Promise<RunFile> {
+  const file = join(directory, 'run.json');
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    const remedy = `start one with bin/croupier --data ${directory} gateway`;
+    throw new CroupierError('network.unreachable', `no gateway runs on ${directory}; ${remedy}`, { cause: error });
+  });
+  return parseJson(RunFile, text, 'config.invalid', file);
 }
 
 /** The name in URLs for devices, and in the gateway's certificate. */

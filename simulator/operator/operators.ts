@@ -1,5 +1,5 @@
 /** The people of an installation, by role, with what they do together: one asks, another approves. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { CommandAnswer } from '#schema/api/commands.ts';
 import type { RunFile } from '#schema/config.ts';
 import { CroupierError, errorCode } from '#schema/errors.ts';

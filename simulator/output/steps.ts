@@ -1,4 +1,5 @@
 /** Steps of a run, one after the other: measured, with a bar on a terminal and plain lines elsewhere. */
+import { CroupierError } from '#schema/errors.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Output } from './terminal.ts';
 
@@ -22,6 +23,8 @@ export interface StepOptions {
 
 export interface Steps {
   readonly results: readonly StepResult[];
+  /** Nothing is shown any more, and no step begins: what is still under way belongs to a run that has failed. */
+  close(): void;
   /** Runs one step; what `work` resolves to with `note` is shown behind it. */
   run<T>(
     name: string,
@@ -47,17 +50,25 @@ export const secondsOf = (seconds: number): string => `${seconds.toFixed(seconds
 export function createSteps(output: Output, clock: Clock): Steps {
   const results: StepResult[] = [];
   const { live, paint } = output;
+  let isClosed = false;
+  const write = (text: string): void => {
+    if (!isClosed) output.write(text);
+  };
 
   const draw = (name: string, done: number, total: number | undefined, note: string): void => {
     const head = `  ${name.padEnd(NAME_WIDTH)}`;
     const middle = total === undefined || total === 0 ? '' : ` ${live ? `${bar(done, total)} ` : ''}${done}/${total}`;
     const text = `${head}${middle}${note === '' ? '' : `  ${note}`}`;
-    output.write(live ? `${ERASE}${text.slice(0, output.columns - 1)}` : `${text}\n`);
+    write(live ? `${ERASE}${text.slice(0, output.columns - 1)}` : `${text}\n`);
   };
 
   return {
     results,
+    close: () => {
+      isClosed = true;
+    },
     async run(name, { total }, work, describe) {
+      if (isClosed) throw new CroupierError('internal.unexpected', `${name}: the run has ended`);
       const begun = clock.monotonic();
       let drawnAt = begun;
       let count: number | undefined = total;
@@ -71,13 +82,13 @@ export function createSteps(output: Output, clock: Clock): Steps {
           draw(name, done, total, note);
         },
       }).catch((error: unknown) => {
-        output.write(`${live ? ERASE : ''}  ${name.padEnd(NAME_WIDTH)} ${paint('red', 'failed')}\n`);
+        write(`${live ? ERASE : ''}  ${name.padEnd(NAME_WIDTH)} ${paint('red', 'failed')}\n`);
         throw error;
       });
       const seconds = (clock.monotonic() - begun) / 1000;
       const step = { name, seconds, count, note: describe?.(result) ?? '' };
       results.push(step);
-      output.write(
+      write(
         `${live ? ERASE : ''}  ${name.padEnd(NAME_WIDTH)} ${paint('green', 'done')} in ${secondsOf(seconds)}${tail(step)}\n`,
       );
       return result;

@@ -8,7 +8,7 @@ export interface Output {
   /** Whether somebody watches: a bar that is redrawn, else plain lines. */
   readonly live: boolean;
   readonly columns: number;
-  paint(style: Style, text: string): string;
+  readonly paint: (style: Style, text: string) => string;
 }
 
 const DEFAULT_COLUMNS = 80;

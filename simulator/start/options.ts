@@ -1,7 +1,7 @@
 /** Options of `npm start`. */
-import { Command, InvalidArgumentError } from 'commander';
-import { z } from 'zod';
+import { Command } from 'commander';
 import { LARGEST_FLOOR, SMALLEST_FLOOR } from '../floor/composition.ts';
+import { wholeNumber } from '../output/numbers.ts';
 
 export interface StartOptions {
   readonly devices: number;
@@ -14,16 +14,6 @@ export interface StartOptions {
   /** Ends after the summary. */
   readonly exit: boolean;
   readonly json: boolean;
-}
-
-/** An option's text to a number within limits. */
-export function wholeNumber(least: number, most: number): (text: string) => number {
-  const schema = z.coerce.number().int().min(least).max(most);
-  return (text) => {
-    const { data } = schema.safeParse(text.trim() === '' ? undefined : text);
-    if (data === undefined) throw new InvalidArgumentError(`It is a whole number from ${least} to ${most}.`);
-    return data;
-  };
 }
 
 const port = wholeNumber(0, 65_535);

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { CroupierError } from '#schema/errors.ts';
-import { KeySetName, KeyVersionNumber, RolloutId } from '#schema/ids.ts';
+import { KeyVersionNumber, RolloutId, type KeySetName } from '#schema/ids.ts';
 import type { RolloutView } from '#schema/api/views.ts';
 import type { Floor } from '../floor/floor.ts';
 import type { Operators } from '../operator/operators.ts';

@@ -80,6 +80,7 @@ export async function start(
     clock: around.clock,
   });
   cleanup.defer(() => floor.stop());
+  cleanup.defer(() => steps.close());
 
   const work = exercise({ directory, floor, operators, gateway, steps, signal });
   // When the gateway dies or somebody interrupts, what is under way fails by itself soon after.
