@@ -174,6 +174,8 @@ const REFUSED: readonly string[] = [
 ];
 const TLS_FAULT =
   /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/;
+/** What answers speaks no TLS, or none that we speak. */
+const NO_TLS = 'EPROTO';
 
 /** Names of the peer and of what was tried; never the token. */
 function explain(error: unknown, { host, port, pid, serverName }: GatewayLocation): Error {
@@ -197,9 +199,9 @@ function explain(error: unknown, { host, port, pid, serverName }: GatewayLocatio
       { cause: error },
     );
   }
-  return new CroupierError(
-    'network.unreachable',
-    `the gateway on ${host}:${port} cannot be asked: ${errorMessage(error)}`,
-    { cause: error },
-  );
+  const what =
+    code === NO_TLS
+      ? 'does not speak TLS as the operator API does; check the port'
+      : `cannot be asked: ${errorMessage(error).split('\n')[0] ?? ''}`;
+  return new CroupierError('network.unreachable', `${host}:${port} ${what}`, { cause: error });
 }

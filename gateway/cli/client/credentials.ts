@@ -10,6 +10,9 @@ import { dataDirectory } from '#gateway/installation/data-directory.ts';
 const MAX_OCTETS = 4_096;
 const EXTENSION = '.token';
 
+/** What changes nothing may be asked by whoever may: no audit record names who looked. */
+const VIEWS: readonly Action[] = ['fleet.view', 'audit.read'];
+
 export interface CredentialOptions {
   readonly data: string;
   readonly as?: string | undefined;
@@ -57,7 +60,11 @@ async function openTokenFile(file: string): Promise<FileHandle> {
   try {
     return await open(file, 'r');
   } catch (error) {
-    throw new CroupierError('config.missing', `the token file ${file} cannot be read: ${errorMessage(error)}`, {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const what = missing
+      ? `there is no token file ${file}`
+      : `the token file ${file} cannot be read: ${errorMessage(error)}`;
+    throw new CroupierError('config.missing', `${what}; pass the one of the operator with --token-file`, {
       cause: error,
     });
   }
@@ -74,8 +81,8 @@ async function tokenFiles(data: string): Promise<readonly string[]> {
 }
 
 /**
- * The token to use for `action`: the one that was named, else the one on this machine whose role fits. Views are open to
- * every role, so there any will do. Errors: `config.missing`, `config.invalid`, `operator.unauthenticated`,
+ * The token to use for `action`: the one that was named, else the one on this machine whose role fits. For views any
+ * that fits will do. Errors: `config.missing`, `config.invalid`, `operator.unauthenticated`,
  * `operator.forbidden`, `input.invalid` when several fit.
  */
 export async function chooseToken(
@@ -114,7 +121,7 @@ async function chooseByRole(
     known.push(self);
     const permission = self.permissions[action];
     if (permission !== 'execute' && permission !== 'request') continue;
-    if (action === 'fleet.view') return token;
+    if (VIEWS.includes(action)) return token;
     fitting.push({ self, token });
   }
   const [first, ...others] = fitting;
