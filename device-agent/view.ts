@@ -43,7 +43,12 @@ export interface TrustView {
 export type AgentChange =
   | { readonly kind: 'identity'; readonly serial: Serial }
   | { readonly kind: 'trust'; readonly version: TrustVersion }
-  | { readonly kind: 'keyring'; readonly keySet: KeySetName; readonly revision: number; readonly active: KeyVersionNumber | null };
+  | {
+      readonly kind: 'keyring';
+      readonly keySet: KeySetName;
+      readonly revision: number;
+      readonly active: KeyVersionNumber | null;
+    };
 
 export interface AgentView {
   /** Undefined before enrolment. */

@@ -33,7 +33,7 @@ export interface IntakePorts {
 }
 
 export interface Intake {
-  accept(arrival: ReportArrival): void;
+  readonly accept: (arrival: ReportArrival) => void;
   stop(): Promise<void>;
 }
 

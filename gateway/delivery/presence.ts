@@ -8,7 +8,7 @@ import type { Store } from '#gateway/ports/store/index.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 
 export interface PresenceKeeper {
-  note(presence: Presence): void;
+  readonly note: (presence: Presence) => void;
   stop(): Promise<void>;
 }
 

@@ -99,7 +99,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     dispatcher.ring();
     rollouts.ring();
   });
-  broker.onReport((arrival) => intake.accept(arrival));
+  broker.onReport(intake.accept);
   broker.onPresence((change) => {
     presence.note(change);
     feed.publish({ type: 'device', device: change.device, change: change.kind });
