@@ -2,6 +2,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { runCommandLine } from '#gateway/cli/command-line.ts';
 import { RunFile } from '#schema/config.ts';
 
 export const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
@@ -32,8 +33,31 @@ export function runProgram(file: string, args: readonly string[], env: NodeJS.Pr
 }
 
 /** `croupier` by plain node, without a terminal. */
-export function croupier(...args: readonly string[]): Promise<Ended> {
+export function croupierProgram(...args: readonly string[]): Promise<Ended> {
   return runProgram(process.execPath, [MAIN, ...args]);
+}
+
+/** The same within this process, which spares the start of a program; without a terminal, too. */
+export async function croupier(...args: readonly string[]): Promise<Ended> {
+  let stdout = '';
+  let stderr = '';
+  const exitCode = await runCommandLine(args, {
+    terminal: {
+      stdout: (text) => {
+        stdout += text;
+      },
+      stderr: (text) => {
+        stderr += text;
+      },
+      colour: false,
+      live: false,
+      columns: 80,
+      canAsk: false,
+      ask: async () => undefined,
+      stopSignal: () => new AbortController().signal,
+    },
+  });
+  return { exitCode, stdout, stderr };
 }
 
 export interface RunningProgram {
@@ -65,6 +89,6 @@ export async function startGatewayProgram(data: string, ...args: readonly string
 /** Makes a realm whose listeners take free ports. */
 export async function initialiseRealm(data: string): Promise<void> {
   const ports = ['--est-port', '--mqtt-port', '--api-port', '--public-port'].flatMap((option) => [option, '0']);
-  const { exitCode, stderr } = await croupier('--data', data, 'init', '--realm', 'test', ...ports);
+  const { exitCode, stderr } = await croupierProgram('--data', data, 'init', '--realm', 'test', ...ports);
   if (exitCode !== 0) throw new Error(`croupier init: ${stderr}`);
 }
