@@ -1,5 +1,8 @@
 /** Encoding the TBSCertificate (RFC 5280, 4.1.2). It trusts its input; `lintTbs` checks the outcome. */
+import { Buffer } from 'node:buffer';
 import { CroupierError } from '#schema/errors.ts';
+import { OID } from '#pki/der/oid.ts';
+import { DerReader, readSequence } from '#pki/der/reader.ts';
 import { contextConstructed, integer, sequence, time, unsignedInteger, type Der } from '#pki/der/writer.ts';
 import type { KeyAlgorithm } from '#pki/keys/signer.ts';
 import {
@@ -15,6 +18,7 @@ import {
   type SubjectAltName,
 } from './extensions.ts';
 import type { Issuer } from './issuer.ts';
+import type { TbsFields } from './parse.ts';
 import { encodeName, type DistinguishedName } from './name.ts';
 import { keyUsageOf, type CertificateProfile } from './profile.ts';
 import { algorithmOfPublicKey, keyIdentifier, parsePublicKey } from './public-key.ts';
@@ -90,4 +94,14 @@ export function buildTbs(request: TbsRequest): Uint8Array {
     spki,
     extensions(request, algorithm),
   );
+}
+
+/** URL of the CRL in a TBSCertificate that `buildTbs` made; undefined if it has none. Errors: `der.malformed`. */
+export function crlUrlOf(fields: Pick<TbsFields, 'extensions'>): string | undefined {
+  const points = fields.extensions.get(OID.crlDistributionPoints);
+  if (points === undefined) return undefined;
+  const point = readSequence(points.value, 'CRL distribution points').sequence('CRL distribution point');
+  const name = new DerReader(point.expect(0xa0, 'CRL distribution point').content);
+  const uri = new DerReader(name.expect(0xa0, 'name of the CRL').content).expect(0x86, 'URL of the CRL').content;
+  return Buffer.from(uri).toString('latin1');
 }

@@ -7,7 +7,6 @@ import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type Database from 'better-sqlite3';
 import { createAgent, type Agent, type StateStore, type Transport, type TransportRequest } from '#agent/agent.ts';
 import { newState, type AgentState, type IdentitySlot } from '#agent/state/state.ts';
 import { createMemoryBroker, type MemoryBroker } from '#gateway/broker/memory.ts';
@@ -59,6 +58,7 @@ delivery: { resendAfter: 10s, resendMax: 60s, stallAfter: 120s }
 const ADA: Authority = { actor: { type: 'operator', id: 'ada', role: 'key-admin' }, approval: undefined };
 const AGENT_TIMING = { backoffMinMs: 500, backoffMaxMs: 5_000, timeoutMs: 5_000, refusalIntervalMs: 20_000 };
 const QUIET_TURNS = 10;
+const MANY_TURNS = 200_000;
 
 export interface Faults {
   readonly lose: number;
@@ -218,14 +218,14 @@ class GatewayLife {
   isDead = false;
   readonly death = Promise.withResolvers<undefined>();
   private readonly world: FloorWorld;
-  private readonly sqlite: Database.Database;
+  private readonly real: Store;
   private readonly stops: readonly (() => Promise<void>)[];
 
-  constructor(world: FloorWorld, sqlite: Database.Database, real: Store) {
+  constructor(world: FloorWorld, real: Store) {
     this.world = world;
     const { template, clock, random } = world;
     const { realm, pki } = template.authority;
-    this.sqlite = sqlite;
+    this.real = real;
     const store = this.shown(real, (name, run) => this.call(world, name, run));
     this.console = this.shown(real, async (name, run) => {
       const result = await run();
@@ -268,13 +268,14 @@ class GatewayLife {
     this.isDead = true;
   }
 
-  /** What was not committed is gone, and nothing is done any more. */
+  /** Nothing is done any more. */
   kill(): void {
     if (this.isDead) return;
     this.isDead = true;
     this.death.resolve(undefined);
     for (const stop of this.stops) void stop();
-    this.sqlite.close();
+    // What it was writing is on the disk, and nobody was told.
+    void this.real.close();
     void this.broker.close();
   }
 
@@ -462,7 +463,7 @@ export class FloorWorld {
     const store = await storeOn(sqlite, this.template.authority.realm, this.clock);
     await store.clearPresence();
     await this.oracles.gatewayStarts(store);
-    this.gateway = new GatewayLife(this, sqlite, store);
+    this.gateway = new GatewayLife(this, store);
     const bundle = await store.latestTrustBundle();
     if (bundle !== undefined) await announceTrust(this.gateway.broker, this.template.authority.realm, bundle);
     this.gateway.ring();
@@ -515,7 +516,10 @@ export class FloorWorld {
   }
 
   async settle(): Promise<void> {
-    for (let quiet = 0; quiet < QUIET_TURNS;) {
+    let quiet = 0;
+    for (let turn = 0; quiet < QUIET_TURNS; turn += 1) {
+      if (turn > MANY_TURNS)
+        throw new Error(`the floor never comes to rest: ${this.inFlight} calls, ${this.requests.size} requests`);
       const before = this.activity;
       await new Promise<void>((resolve) => setImmediate(resolve));
       quiet = this.activity === before && this.inFlight + this.requests.size === 0 ? quiet + 1 : 0;

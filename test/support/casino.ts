@@ -5,24 +5,22 @@
  * SoftHSM2 shows a process one token directory at a time: a second casino of a process must have its gateway in a child
  * process and be started first.
  */
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { memoryState, openDiskState, type AgentOptions } from '#agent/agent.ts';
 import { verifyChain } from '#gateway/audit/chain.ts';
+import { createApiClient, type ApiClient } from '#gateway/cli/client/api-client.ts';
+import { locateGateway } from '#gateway/cli/client/location.ts';
 import { keyringDifferences } from '#gateway/delivery/desired.ts';
-import {
-  importCommand,
-  quarantineCommand,
-  releaseCommand,
-  ticketCommand,
-  type DeviceCommandPorts,
-} from '#gateway/enrolment/commands.ts';
+import { importCommand, ticketCommand, type DeviceCommandPorts } from '#gateway/enrolment/commands.ts';
 import { hashNewCode, makeTicketCode } from '#gateway/enrolment/ticket-code.ts';
 import { loadConfig, writeConfig } from '#gateway/installation/config-file.ts';
 import { dataDirectory, type DataDirectory } from '#gateway/installation/data-directory.ts';
 import { initialise } from '#gateway/installation/init.ts';
 import { openConfiguredKeyStore } from '#gateway/installation/key-store.ts';
+import { decideRotation, nextVersion } from '#gateway/keys/decide-rotation.ts';
+import { prepareWorkingKey } from '#gateway/keys/working-key.ts';
 import { destroyCommand, retireCommand, rotateCommand, type KeyCommandPorts } from '#gateway/keys/commands.ts';
 import type { Authority } from '#gateway/operators/command.ts';
 import type { DeviceDetail } from '#gateway/ports/store/fleet.ts';
@@ -70,7 +68,7 @@ delivery: { resendAfter: 300ms, resendMax: 1s }
 `;
 
 const ENGINEER: Authority = { actor: { type: 'operator', id: 'grace', role: 'device-engineer' }, approval: undefined };
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 25_000;
 
 /** Waits until `look` finds something; fails with `what` after a while. */
 export async function until<T>(look: () => Promise<T | undefined | false>, what: () => unknown): Promise<T> {
@@ -251,6 +249,23 @@ export class Casino {
     for (const device of this.devices.values()) if (!device.isOn) await device.on();
   }
 
+  /** A rotation whose key is drawn already, for a day when the HSM is away at the moment it is started. */
+  async prepareRotation(keySet: KeySetName = WALLET): Promise<{ readonly id: RolloutId; commit(): Promise<void> }> {
+    const id = RolloutId.parse(systemRandom.uuid());
+    const record = await this.store.keySet(keySet);
+    if (record === undefined) throw new Error(`there is no key set ${keySet}`);
+    const version = nextVersion(record);
+    const key = await this.withKeyStore((keyStore) => prepareWorkingKey(keyStore, this.config.realm, record, version));
+    const commit = async (): Promise<void> => {
+      const at = systemClock.now();
+      await this.store.startRotation(keySet, at, (current, open) =>
+        decideRotation(keySet, current, open, { rollout: id, version, ...key, ...ENGINEER, at }),
+      );
+      await this.nudge();
+    };
+    return { id, commit };
+  }
+
   async rotate(keySet: KeySetName = WALLET): Promise<RolloutId> {
     const started = await this.withKeyStore((keyStore) =>
       rotateCommand(this.keyPorts(keyStore)).execute({ keySet }, ENGINEER),
@@ -299,12 +314,32 @@ export class Casino {
     await this.nudge();
   }
 
+  /** Contains a device over the operator API. */
   async quarantine(id: string): Promise<void> {
-    await quarantineCommand(this.devicePorts()).execute({ device: DeviceId.parse(id), reason: 'test' }, ENGINEER);
+    await this.as('grace', (api) =>
+      api.call('device.quarantine', { params: { id: DeviceId.parse(id) }, body: { reason: 'looks odd' } }),
+    );
   }
 
+  /** Restores a device over the operator API: one asks, another approves. */
   async release(id: string): Promise<void> {
-    await releaseCommand(this.devicePorts()).execute({ device: DeviceId.parse(id), reason: 'test' }, ENGINEER);
+    const asked = await this.as('grace', (api) =>
+      api.call('device.release', { params: { id: DeviceId.parse(id) }, body: { reason: 'looked at' } }),
+    );
+    if (asked.state !== 'approval-required') throw new Error('a release needs no second person');
+    const { id: approval, sha256 } = asked.approval;
+    await this.as('alan', (api) => api.call('approval.approve', { params: { id: approval }, body: { sha256 } }));
+  }
+
+  /** Speaks to the operator API as one of the founders. */
+  async as<T>(founder: 'grace' | 'alan', use: (api: ApiClient) => Promise<T>): Promise<T> {
+    const token = (await readFile(path.join(this.data.operators, `${founder}.token`), 'utf8')).trim();
+    const api = createApiClient(await locateGateway({ data: this.data.root }), token);
+    try {
+      return await use(api);
+    } finally {
+      api.close();
+    }
   }
 
   /** Has one connected device report, which makes the gateway look at what is due. */
@@ -440,7 +475,10 @@ export async function buildCasino(options: CasinoOptions): Promise<Casino> {
       names: ['localhost', '127.0.0.1'],
       listen: { host: '127.0.0.1', est: 0, mqtt: 0, api: 0, public: 0 },
       policy: POLICY,
-      founders: [{ name: 'grace', role: 'device-engineer' }],
+      founders: [
+        { name: 'grace', role: 'device-engineer' },
+        { name: 'alan', role: 'approver' },
+      ],
       clock: systemClock,
       random: systemRandom,
     });
