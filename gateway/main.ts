@@ -154,23 +154,34 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     log,
   });
   closing.add(() => open.close());
+  const enrol = createEnrolment({
+    realm,
+    operator: config.operator,
+    store,
+    clock,
+    random,
+    log,
+    metrics: registry.metrics,
+    policy: policy.get,
+    authority: () => authorities.deviceCa,
+    crlUrl: () => `http://${hostIn(name)}:${open.port}/crl`,
+  });
   const est = await createEstServer({
     host,
     port: listen.est,
     realm,
     tls: deviceTls,
-    enrol: createEnrolment({
-      realm,
-      operator: config.operator,
-      store,
-      clock,
-      random,
-      log,
-      metrics: registry.metrics,
-      policy: policy.get,
-      authority: () => authorities.deviceCa,
-      crlUrl: () => `http://${hostIn(name)}:${open.port}/crl`,
-    }),
+    enrol: async (input) => {
+      const answer = await enrol(input);
+      if (answer.kind === 'issued') {
+        feed.publish({
+          type: 'device',
+          device: answer.device,
+          change: input.operation === 'simpleenroll' ? 'enrolled' : 'renewed',
+        });
+      }
+      return answer;
+    },
     cacerts: () => cacerts,
     policy: policy.get,
     failuresPerMinute: config.est.failuresPerMinute,

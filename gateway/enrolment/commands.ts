@@ -16,7 +16,7 @@ export interface DeviceCommandPorts {
   readonly random: Random;
   readonly policy: () => Policy;
   /** The device may no longer be connected. */
-  readonly onContained: (device: DeviceId) => void;
+  readonly onContained: (device: DeviceId, change: 'quarantined' | 'revoked') => void;
   /** The device is served again. */
   readonly onRestored: (device: DeviceId) => void;
 }
@@ -137,7 +137,7 @@ export function quarantineCommand(ports: DeviceCommandPorts): Command<'device.qu
           ? stateRefused(record)
           : { state: { kind: 'quarantined', code: 'enrolment.quarantined' }, revoke: undefined, resetHistory: false },
       );
-      ports.onContained(device);
+      ports.onContained(device, 'quarantined');
       return { device, state };
     },
   };
@@ -152,7 +152,7 @@ export function revokeCommand(ports: DeviceCommandPorts): Command<'device.revoke
           ? stateRefused(record)
           : { state: { kind: 'revoked' }, revoke: 'keyCompromise', resetHistory: false },
       );
-      ports.onContained(device);
+      ports.onContained(device, 'revoked');
       return { device, state };
     },
   };

@@ -8,7 +8,7 @@ import { parseWith } from '#schema/parse.ts';
 import { Policy, type KeySetPolicy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import { prepareWorkingKey } from '#gateway/keys/working-key.ts';
-import type { KeySetChange } from '#gateway/ports/store/governance.ts';
+import type { KeySetChange, PolicyRecord } from '#gateway/ports/store/governance.ts';
 import type { KeySetRecord } from '#gateway/ports/store/records.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { Command } from './command.ts';
@@ -83,7 +83,7 @@ export interface PolicyCommandPorts {
   readonly store: Store;
   readonly keyStore: KeyStore;
   readonly clock: Clock;
-  readonly onApplied: (policy: Policy) => void;
+  readonly onApplied: (applied: PolicyRecord) => void;
 }
 
 export interface PolicyPlan {
@@ -181,7 +181,7 @@ export function policyApplyCommand(ports: PolicyCommandPorts): Command<'policy.a
           details: { changes: plan.changes.slice(0, 100), newKeySets: plan.fresh.map(({ name }) => name) },
         },
       );
-      ports.onApplied(record.policy);
+      ports.onApplied(record);
       return {
         version: record.version,
         sha256,

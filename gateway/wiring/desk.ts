@@ -27,7 +27,8 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
     clock,
     random,
     policy: policy.get,
-    onContained: (device) => {
+    onContained: (device, change) => {
+      feed.publish({ type: 'device', device, change });
       soon('disconnect', broker.disconnect(device));
       revocations.changed();
       rollouts.ring();
@@ -49,7 +50,8 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
         keyStore,
         clock,
         onApplied: (applied) => {
-          policy.set(applied);
+          policy.set(applied.policy);
+          feed.publish({ type: 'policy', version: applied.version });
           onChange();
         },
       }),

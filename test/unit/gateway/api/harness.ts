@@ -40,6 +40,7 @@ import { Problem, TicketInfo } from '#schema/api/views.ts';
 import { OperatorName, Realm } from '#schema/ids.ts';
 import type { Role } from '#schema/operators.ts';
 import { Policy } from '#schema/policy.ts';
+import type { PolicyRecord } from '#gateway/ports/store/governance.ts';
 import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import { systemRandom } from '#schema/runtime/random.ts';
 import { createTestPki, type TestPki } from '#test/support/test-pki.ts';
@@ -166,7 +167,7 @@ async function tlsOf(pki: TestPki): Promise<{ key: string; cert: string }> {
 export function commandTable(store: Store, pki: TestPki, authorities: Authorities, clock: Clock): CommandTable {
   let policy = Policy.parse({ version: 1, classes: { egm: { keyTypes: ['EC-P256'], validity: '30d' } } });
   const nothing = (): void => {};
-  const onApplied = (applied: Policy): void => {
+  const onApplied = ({ policy: applied }: PolicyRecord): void => {
     policy = applied;
   };
   const base = { store, clock, random: systemRandom, realm: REALM, policy: () => policy };
