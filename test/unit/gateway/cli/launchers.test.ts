@@ -105,8 +105,10 @@ describe.each(LAUNCHERS)('bin/%s', (name, entry) => {
 test.each([
   ['croupier', ['init', 'gateway', 'rotate', 'doctor']],
   ['croupier-agent', ['run', 'status']],
-])('given bin/%s --help, then it starts on plain node and lists its commands', async (name, commands) => {
+  ['croupier-sim', ['floor']],
+])('given bin/%s --help, then it starts on plain node and says how it is used', async (name, commands) => {
   const { exitCode, stdout, stderr } = await runProgram(bin(name), ['--help']);
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  expect(stdout).toContain(`Usage: ${name}`);
   for (const command of commands) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
 });
