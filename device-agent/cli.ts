@@ -6,7 +6,7 @@ import { parseWith } from '#schema/parse.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { createDaemonLog, LOG_LEVELS, type LogLevel } from './local/daemon-log.ts';
 import type { DaemonOptions } from './local/daemon.ts';
-import { EXIT_OK, EXIT_USAGE, exitCodeOf } from './local/exit-code.ts';
+import { EXIT_OK, EXIT_USAGE, exitCodeOf } from '#schema/exit-code.ts';
 import { EXPORT_KEYS } from './local/exporter.ts';
 import { askAgent } from './local/socket-client.ts';
 import { socketPath } from './local/socket-path.ts';

@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import { exitCodeOf as exitCodeOfAgent } from '#agent/local/exit-code.ts';
 import { ERROR_CODES } from '#schema/errors.ts';
 import { EXIT_UNEXPECTED, EXIT_USAGE, exitCodeOf } from '#schema/exit-code.ts';
 
@@ -31,10 +30,4 @@ test.each([
   ['internal.unexpected', EXIT_UNEXPECTED],
 ] as const)('given %s, then the exit code is %i', (code, expected) => {
   expect(exitCodeOf(code)).toBe(expected);
-});
-
-test('given a code that the agent tells apart, then both programs exit alike', () => {
-  const apart = ERROR_CODES.filter((code) => exitCodeOfAgent(code) !== EXIT_UNEXPECTED);
-  expect(apart.length).toBeGreaterThan(20);
-  for (const code of apart) expect(exitCodeOf(code), code).toBe(exitCodeOfAgent(code));
 });
