@@ -4,12 +4,11 @@ import { prepareRecipient, sealFor, type Recipient } from '#pki/cms/envelope.ts'
 import { signMessage, type MessageSigner } from '#pki/cms/sign.ts';
 import { keyCheckValue } from '#pki/keys/kcv.ts';
 import { encodeKeyPackage } from '#pki/keys/key-package.ts';
-import type { KeyStore } from '#pki/keystore/port.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { Seq, Sha256, type DeviceId, type KeyVersionNumber, type Realm } from '#schema/ids.ts';
 import { MESSAGE_VERSION } from '#schema/messages/common.ts';
 import type { KeyDelivery, KeyringUpdate, Update } from '#schema/messages/update.ts';
-import { withWorkingKey } from '#gateway/keys/working-key.ts';
+import type { WorkingKeys } from '#gateway/keys/working-key.ts';
 import type { PlannedKeyring, PlannedUpdate, RecordedUpdate } from '#gateway/ports/store/delivery.ts';
 
 export interface ComposedUpdate {
@@ -19,8 +18,8 @@ export interface ComposedUpdate {
 }
 
 interface Sealing {
-  readonly keyStore: KeyStore;
   readonly realm: Realm;
+  readonly keys: WorkingKeys;
 }
 
 async function sealVersion(
@@ -34,7 +33,7 @@ async function sealVersion(
   const version = keySet.versions.find((entry) => entry.version === number);
   if (version === undefined)
     throw new CroupierError('keyset.version-not-found', `${keySet.name} has no version ${number}`);
-  return withWorkingKey(sealing.keyStore, sealing.realm, keySet, version, device, (key) => {
+  return sealing.keys.use(keySet, version, device, (key) => {
     const clear = encodeKeyPackage({ device, keySet: keySet.name, version: number, key });
     try {
       return {

@@ -9,6 +9,7 @@ import type { DeviceId, Realm, TrustVersion } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import { trustLinkTopic, updateTopic } from '#schema/topics.ts';
+import { WorkingKeys } from '#gateway/keys/working-key.ts';
 import type { Broker } from '#gateway/ports/broker.ts';
 import type { Log } from '#gateway/ports/log.ts';
 import type { Metrics } from '#gateway/ports/metrics.ts';
@@ -48,12 +49,13 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
   };
 
   const compose = async (
+    keys: WorkingKeys,
     planned: PlannedUpdate,
     now: Date,
     validity: number,
   ): Promise<{ planned: PlannedUpdate; composed: ComposedUpdate } | undefined> => {
     try {
-      return { planned, composed: await composeUpdate(ports, planned, now, validity) };
+      return { planned, composed: await composeUpdate({ realm, keys }, planned, now, validity) };
     } catch (error) {
       metrics.updates('failed');
       log.warn({ device: planned.device.id, code: errorCode(error) }, `update not sealed: ${errorMessage(error)}`);
@@ -83,9 +85,11 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
     const planned = outcomes.filter(
       (outcome): outcome is Extract<DispatchOutcome, { kind: 'send' }> => outcome.kind === 'send',
     );
+    const keys = new WorkingKeys(ports.keyStore, realm);
     const composed = (
-      await Promise.all(planned.map(({ update }) => compose(update, now, policy.updateValidity)))
+      await Promise.all(planned.map(({ update }) => compose(keys, update, now, policy.updateValidity)))
     ).filter((entry) => entry !== undefined);
+    await keys.wipe();
     if (composed.length > 0) {
       await store.recordUpdates(composed.map((entry) => entry.composed.record));
       await Promise.all(composed.map((entry) => send(entry.planned, entry.composed)));

@@ -8,8 +8,8 @@ import { certificateFingerprint, parseTbs } from '#pki/certificate/parse.ts';
 import { certificateProfile } from '#pki/certificate/profile.ts';
 import { serialNumberFrom, serialNumberHex } from '#pki/certificate/serial-number.ts';
 import { deviceUri } from '#pki/certificate/device-uri.ts';
-import { buildTbs, type TbsRequest } from '#pki/certificate/tbs.ts';
-import { checkPublicKey, verifyProofOfPossession } from '#pki/csr/check.ts';
+import { buildTbs, crlUrlOf, type TbsRequest } from '#pki/certificate/tbs.ts';
+import { checkKeyType, checkPublicKey, verifyProofOfPossession } from '#pki/csr/check.ts';
 import { parseCsr, type ParsedCsr } from '#pki/csr/parse.ts';
 import { KEY_ALGORITHMS, type Signer } from '#pki/keys/signer.ts';
 import { CroupierError, errorCode } from '#schema/errors.ts';
@@ -140,7 +140,8 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
   /** An intent that a crash left unsigned is built again; only the very same bytes may be signed. */
   const resume = (csr: ParsedCsr, device: DeviceRecord, record: CertificateRecord): Prepared => {
     const fields = parseTbs(record.tbs);
-    const request = tbsRequest(ports, csr, device, {
+    // As recorded, not as configured now: another port of the public listener must not make the intent unsignable.
+    const request = tbsRequest({ ...ports, crlUrl: () => crlUrlOf(fields) }, csr, device, {
       serialNumber: Buffer.from(record.serial, 'hex'),
       notBefore: fields.notBefore,
       notAfter: fields.notAfter,
@@ -201,7 +202,7 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
 
     let prepared: Prepared | undefined;
     const prepare = (device: DeviceRecord, profile: ClassPolicy): CertificateIntent => {
-      checkPublicKey(csr.spki, profile.keyTypes);
+      checkKeyType(csr.spki, profile.keyTypes);
       const serialNumber = serialNumberFrom(random.bytes(16));
       const validity = validityWithin(ports.authority().issuer, {
         now,

@@ -22,10 +22,14 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
     else if (size > MAXIMUM_WASTE) reject(tooLarge());
     else parts.length = 0;
   });
-  request.once('end', () => (size > MAXIMUM_BODY ? reject(tooLarge()) : resolve(Buffer.concat(parts, size))));
   const left = (): void => reject(new CroupierError('input.invalid', 'the request ended before its body was complete'));
   request.once('error', left);
   request.once('close', left);
+  request.once('end', () => {
+    request.off('close', left);
+    if (size > MAXIMUM_BODY) reject(tooLarge());
+    else resolve(Buffer.concat(parts, size));
+  });
   return promise;
 }
 

@@ -43,34 +43,58 @@ export async function prepareWorkingKey(
 }
 
 /**
- * Unwraps a version for one device and hands it to `use`; the bytes are wiped when that returns. A `per-device` key is
- * HKDF-SHA-256 of the version's master with realm, key set, version and device as info (RFC 5869).
+ * Key versions in clear for as long as one batch of updates is sealed: each is unwrapped once, however many devices get
+ * it. Whoever makes one wipes it.
  */
-export async function withWorkingKey<Result>(
-  keyStore: KeyStore,
-  realm: Realm,
-  keySet: KeySetRecord,
-  version: KeyVersionRecord,
-  device: DeviceId,
-  use: (key: Uint8Array) => Result,
-): Promise<Result> {
-  if (version.wrapped === undefined) {
-    throw new CroupierError('keyset.state-refused', `${keySet.name} version ${version.version} is destroyed`);
+export class WorkingKeys {
+  private readonly keyStore: KeyStore;
+  private readonly realm: Realm;
+  private readonly masters = new Map<string, Promise<Uint8Array>>();
+
+  constructor(keyStore: KeyStore, realm: Realm) {
+    this.keyStore = keyStore;
+    this.realm = realm;
   }
-  const master = await keyStore.unwrap(version.kek, version.wrapped, placeOf(realm, keySet.name, version.version));
-  if (keySet.scope === 'shared') {
+
+  /**
+   * Hands a version's value for one device to `use`, which must not keep it. A `per-device` key is HKDF-SHA-256 of the
+   * version's master with realm, key set, version and device as info (RFC 5869). Errors: `hsm.unavailable`,
+   * `hsm.unwrap-failed`, `keyset.state-refused` for a destroyed version.
+   */
+  async use<Result>(
+    keySet: KeySetRecord,
+    version: KeyVersionRecord,
+    device: DeviceId,
+    use: (key: Uint8Array) => Result,
+  ): Promise<Result> {
+    const place = placeOf(this.realm, keySet.name, version.version);
+    const master = await this.master(keySet, version, place);
+    if (keySet.scope === 'shared') return use(master);
+    const info = Buffer.concat([place, Buffer.from(`/${device}`, 'utf8')]);
+    const derived = new Uint8Array(hkdfSync('sha256', master, new Uint8Array(0), info, KEY_BYTES[keySet.algorithm]));
     try {
-      return use(master);
+      return use(derived);
     } finally {
-      master.fill(0);
+      derived.fill(0);
     }
   }
-  const info = Buffer.concat([placeOf(realm, keySet.name, version.version), Buffer.from(`/${device}`, 'utf8')]);
-  const derived = new Uint8Array(hkdfSync('sha256', master, new Uint8Array(0), info, KEY_BYTES[keySet.algorithm]));
-  master.fill(0);
-  try {
-    return use(derived);
-  } finally {
-    derived.fill(0);
+
+  /** Overwrites all of them, those that are still on their way included. */
+  async wipe(): Promise<void> {
+    const unwrapped = await Promise.allSettled(this.masters.values());
+    this.masters.clear();
+    for (const master of unwrapped) if (master.status === 'fulfilled') master.value.fill(0);
+  }
+
+  private master(keySet: KeySetRecord, version: KeyVersionRecord, place: Uint8Array): Promise<Uint8Array> {
+    const name = `${keySet.name}/${version.version}`;
+    const known = this.masters.get(name);
+    if (known !== undefined) return known;
+    if (version.wrapped === undefined) {
+      throw new CroupierError('keyset.state-refused', `${keySet.name} version ${version.version} is destroyed`);
+    }
+    const master = this.keyStore.unwrap(version.kek, version.wrapped, place);
+    this.masters.set(name, master);
+    return master;
   }
 }

@@ -60,6 +60,31 @@ function checkPoint(key: Extract<ParsedPublicKey, { type: 'EC' }>, spki: Uint8Ar
   }
 }
 
+function readKey(spki: Uint8Array): ParsedPublicKey {
+  try {
+    return parsePublicKey(spki);
+  } catch (error) {
+    throw new CroupierError('csr.malformed', 'the public key of the request cannot be parsed', { cause: error });
+  }
+}
+
+function allowedType(key: ParsedPublicKey, allowed: readonly KeyAlgorithm[]): KeyAlgorithm {
+  const algorithm = algorithmOfPublicKey(key);
+  if (algorithm !== undefined && allowed.includes(algorithm)) return algorithm;
+  throw new CroupierError(
+    'csr.key-type-refused',
+    `a key of ${describe(key)} is not allowed here; allowed: ${allowed.join(', ')}`,
+  );
+}
+
+/**
+ * Checks the type alone, of a key that `checkPublicKey` has found sound. Errors: `csr.malformed`,
+ * `csr.key-type-refused`.
+ */
+export function checkKeyType(spki: Uint8Array, allowed: readonly KeyAlgorithm[]): KeyAlgorithm {
+  return allowedType(readKey(spki), allowed);
+}
+
 /**
  * Checks that a public key (SubjectPublicKeyInfo, DER) is of an allowed type and sound: EC on a named curve with the
  * point on it; RSA of exactly an allowed size, odd modulus without small or close factors and without the ROCA
@@ -67,20 +92,9 @@ function checkPoint(key: Extract<ParsedPublicKey, { type: 'EC' }>, spki: Uint8Ar
  * Errors: `csr.malformed`, `csr.key-type-refused`, `csr.key-weak`.
  */
 export function checkPublicKey(spki: Uint8Array, allowed: readonly KeyAlgorithm[]): KeyAlgorithm {
-  let key: ParsedPublicKey;
-  try {
-    key = parsePublicKey(spki);
-  } catch (error) {
-    throw new CroupierError('csr.malformed', 'the public key of the request cannot be parsed', { cause: error });
-  }
+  const key = readKey(spki);
   if (key.type === 'RSA' && key.modulusBits < 2048) throw weak(`RSA with ${key.modulusBits} bits is too short`);
-  const algorithm = algorithmOfPublicKey(key);
-  if (algorithm === undefined || !allowed.includes(algorithm)) {
-    throw new CroupierError(
-      'csr.key-type-refused',
-      `a key of ${describe(key)} is not allowed here; allowed: ${allowed.join(', ')}`,
-    );
-  }
+  const algorithm = allowedType(key, allowed);
   if (key.type === 'RSA') checkRsa(key);
   else if (key.type === 'EC') checkPoint(key, spki);
   else if (key.type === 'Ed25519' && key.key.length !== 32) throw weak('an Ed25519 key has 32 octets');

@@ -19,11 +19,21 @@ export function encodeOid(dotted: string): Uint8Array {
   return der;
 }
 
+/** Dotted forms of the identifiers named below, by their content octets: nearly all that are read are among them. */
+const named = new Map<string, string>();
+
+const octetsOf = (content: Uint8Array): string =>
+  Buffer.from(content.buffer, content.byteOffset, content.length).toString('latin1');
+
 /**
  * Dotted form of the content octets of an OBJECT IDENTIFIER, or undefined if they are not one in DER: empty, cut off
  * within an arc, or an arc with a leading zero octet (two encodings of one identifier would let a parser be fooled).
  */
 export function decodeOid(content: Uint8Array): string | undefined {
+  return (content.length <= 64 ? named.get(octetsOf(content)) : undefined) ?? decodeArcs(content);
+}
+
+function decodeArcs(content: Uint8Array): string | undefined {
   if (((content.at(-1) ?? 0x80) & 0x80) !== 0 || content.length > 64) return undefined;
   const arcs: bigint[] = [];
   let value = 0n;
@@ -107,3 +117,5 @@ export const OID = {
   messageSigning: `${CROUPIER}.1.1`,
   auditSigning: `${CROUPIER}.1.2`,
 } as const;
+
+for (const dotted of Object.values(OID)) named.set(octetsOf(encodeOid(dotted).subarray(2)), dotted);

@@ -2,8 +2,8 @@
  * The two kinds of transaction. Work inside them is synchronous from begin to end: better-sqlite3 has one connection,
  * and what a callback writes after an `await` would land outside of its transaction. The types refuse such a callback.
  *
- * Writes that are asked for in one turn of the event loop share a commit, since a commit waits for the disk. Each has
- * a savepoint of its own: one that throws is undone alone, and none is answered before all are on the disk.
+ * Writes that are asked for in one turn of the event loop share a commit, since a commit waits for the disk; under load
+ * commits keep a distance, so that more can share them. Each has a savepoint of its own: one that throws is undone alone, and none is answered before all are on the disk.
  */
 import type Database from 'better-sqlite3';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
@@ -44,6 +44,11 @@ export interface StoreContext {
 
 /** A commit takes in no more work after this time, so that the event loop gets its turn. */
 const GROUP_MS = 15;
+/** Between two commits that others may share lies so many times what the last one took: most of the time is for work. */
+const PAUSE_FACTOR = 3;
+const MOST_PAUSE_MS = 15;
+/** After a pause in which nobody came, so many commits go without one: they come one by one. */
+const COMMITS_WITHOUT_PAUSE = 16;
 
 interface Waiting {
   /** Returns what the work did, so that better-sqlite3 refuses a promise that slipped past the types. */
@@ -58,6 +63,11 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
   let waiting: Waiting[] = [];
   let scheduled = false;
   let open = true;
+  let next = { earliest: 0, unpaused: 0 };
+
+  // Made once: a transaction function is costly to make.
+  const inSavepoint = sqlite.transaction((item: Waiting) => item.run());
+  const inTransaction = sqlite.transaction((work: () => unknown) => work());
 
   /** Runs as many as fit into the time; returns how many. What fails by itself is undone, answered and left out. */
   const runAll = (group: readonly Waiting[], failed: Set<Waiting>): number => {
@@ -67,7 +77,7 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
       if (count > 0 && performance.now() > deadline) break;
       count += 1;
       try {
-        sqlite.transaction(() => item.run())();
+        inSavepoint(item);
       } catch (error) {
         failed.add(item);
         item.fail(error);
@@ -78,20 +88,28 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
     return count;
   };
 
+  const pace = (commitMs: number, count: number): void => {
+    const { unpaused } = next;
+    const earliest = performance.now() + Math.min(MOST_PAUSE_MS, commitMs * PAUSE_FACTOR);
+    if (count > 1) next = { earliest, unpaused: 0 };
+    else next = { earliest, unpaused: unpaused === 0 ? COMMITS_WITHOUT_PAUSE : unpaused - 1 };
+  };
+
   const commitGroup = (): void => {
     const group = waiting;
     const failed = new Set<Waiting>();
     const isLeft = (item: Waiting): boolean => !failed.has(item);
     waiting = [];
     let allRan = false;
+    let count = 0;
+    let ranAt = 0;
     try {
-      const count = sqlite
-        .transaction(() => {
-          const ran = runAll(group, failed);
-          allRan = true;
-          return ran;
-        })
-        .immediate();
+      inTransaction.immediate(() => {
+        count = runAll(group, failed);
+        allRan = true;
+        ranAt = performance.now();
+      });
+      pace(performance.now() - ranAt, count);
       waiting = group.slice(count);
       for (const item of group.slice(0, count).filter(isLeft)) item.commit();
     } catch (error) {
@@ -110,7 +128,9 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
   const schedule = (): void => {
     if (scheduled || waiting.length === 0) return;
     scheduled = true;
-    setImmediate(turn);
+    const pause = next.unpaused > 0 ? 0 : next.earliest - performance.now();
+    if (pause > 0) setTimeout(turn, pause);
+    else setImmediate(turn);
   };
 
   return {
