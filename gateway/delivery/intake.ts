@@ -2,7 +2,7 @@
  * Takes reports in: verifies each signature, records many in one transaction, rings who has to act on it. Bounded: what
  * does not fit is dropped, and the device's update is repeated until its report gets through.
  */
-import { errorCode, errorMessage } from '#schema/errors.ts';
+import { errorCode, errorMessage, type ErrorCode } from '#schema/errors.ts';
 import type { AuditEvent } from '#schema/audit.ts';
 import type { DeviceId, Realm } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
@@ -40,6 +40,9 @@ export interface Intake {
 const BATCH = 64;
 const QUEUE_LIMIT = 20_000;
 const KNOWN_SIGNERS = 60_000;
+/** Faults of the store that pass: what could not be recorded is tried again after a while. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['store.unavailable', 'audit.unavailable']);
+const RETRY_MS = 1_000;
 
 export function createIntake(ports: IntakePorts): Intake {
   const { realm, store, broker, clock, log, metrics } = ports;
@@ -79,6 +82,7 @@ export function createIntake(ports: IntakePorts): Intake {
       }
       return verifyReport(realm, arrival, signer, now);
     } catch (error) {
+      if (PASSING.has(errorCode(error))) throw error;
       await invalid(arrival, errorCode(error), errorMessage(error));
       return undefined;
     }
@@ -115,13 +119,22 @@ export function createIntake(ports: IntakePorts): Intake {
   const recordBatch = async (arrivals: readonly ReportArrival[]): Promise<void> => {
     const now = clock.now();
     const verified: VerifiedReport[] = [];
-    for (const arrival of arrivals) {
-      const report = await verify(arrival, now);
-      if (report !== undefined) verified.push(report);
-    }
-    if (verified.length === 0) return;
+    let unsettled = [...arrivals];
     const policy = ports.policy().delivery;
-    const outcomes = await store.recordReports(verified, (state, report) => decideReport(state, report, policy));
+    let outcomes: Awaited<ReturnType<Store['recordReports']>>;
+    try {
+      for (const arrival of arrivals) {
+        const report = await verify(arrival, now);
+        if (report === undefined) unsettled = unsettled.filter((other) => other !== arrival);
+        else verified.push(report);
+      }
+      if (verified.length === 0) return;
+      outcomes = await store.recordReports(verified, (state, report) => decideReport(state, report, policy));
+    } catch (error) {
+      // The broker has acknowledged them, so that the devices will not send them again by themselves.
+      if (PASSING.has(errorCode(error))) queue = [...unsettled, ...queue].slice(0, QUEUE_LIMIT);
+      throw error;
+    }
     let due = false;
     let progress = false;
     for (const [index, report] of verified.entries()) {
@@ -147,7 +160,10 @@ export function createIntake(ports: IntakePorts): Intake {
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
     },
-    (error) => log.error({ code: errorCode(error) }, `reports not recorded: ${errorMessage(error)}`),
+    (error) => {
+      log.error({ code: errorCode(error) }, `reports not recorded: ${errorMessage(error)}`);
+      worker.ringAt(new Date(clock.now().getTime() + RETRY_MS));
+    },
   );
 
   return {

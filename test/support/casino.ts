@@ -5,7 +5,7 @@
  * SoftHSM2 shows a process one token directory at a time: a second casino of a process must have its gateway in a child
  * process and be started first.
  */
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { memoryState, openDiskState, type AgentOptions } from '#agent/agent.ts';
@@ -52,6 +52,9 @@ export interface CasinoOptions {
   readonly disk?: boolean;
   readonly timing?: AgentOptions['timing'];
   readonly config?: Partial<Pick<ConfigDocument, 'est' | 'broker' | 'store'>>;
+  /** Called with the data directory before anything is in it, and when nothing needs it any more. */
+  readonly prepare?: (dataDirectory: string) => Promise<void>;
+  readonly cleanUp?: (dataDirectory: string) => Promise<void>;
 }
 
 export const WALLET = KeySetName.parse('wallet-kek');
@@ -422,6 +425,7 @@ export class Casino {
     await this.stopGateway();
     for (const wire of Object.values(this.wires)) await wire.close();
     await this.store.close();
+    await this.options.cleanUp?.(this.data.root);
     await rm(this.directory, { recursive: true, force: true });
   }
 
@@ -468,6 +472,8 @@ export async function buildCasino(options: CasinoOptions): Promise<Casino> {
   const directory = await mkdtemp(path.join(tmpdir(), 'croupier-casino-'));
   try {
     const data = dataDirectory(path.join(directory, 'gateway'));
+    await mkdir(data.root, { mode: 0o700 });
+    await options.prepare?.(data.root);
     const { rootFingerprint, realm } = await initialise({
       directory: data.root,
       realm: options.realm ?? 'test',
