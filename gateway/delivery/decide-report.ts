@@ -229,11 +229,11 @@ function due(
     return { dueAt: state.sync.dueAt, attempts: state.sync.attempts };
   }
   const progressed = proved || report.trustVersion > state.sync.trustVersion;
-  // A device that comes back has confirmed the latest update long ago: the difference is news that it was never told.
-  const isNews =
-    state.sync.attempts === 0 &&
-    !report.results.some((result) => result.seq === state.sync.seq && result.outcome !== 'applied');
-  if (progressed || !answersLatest || isNews) return { dueAt: now, attempts: 0 };
+  if (progressed || !answersLatest) return { dueAt: now, attempts: 0 };
+  // A device that was away may confirm only now what was sent before it left: then the difference is news to it. One
+  // attempt more, so that a device that confirms and yet never holds what it should is not asked without end.
+  const isUnwilling = report.results.some((result) => result.seq === state.sync.seq && result.outcome !== 'applied');
+  if (!isUnwilling && state.sync.attempts <= 1) return { dueAt: now, attempts: state.sync.attempts };
   // The device has seen the latest update and the difference stays: it refused or deferred, so asking again at once is useless.
   const until = report.results.find((result) => result.outcome === 'deferred')?.until;
   const wait = resendDelay(state.sync.attempts, policy, spreadOf(report.device, state.sync.attempts));

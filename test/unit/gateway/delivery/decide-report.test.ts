@@ -240,12 +240,22 @@ describe('what a report proves', () => {
     });
   });
 
-  test('given a device that comes back having confirmed the latest update, when something has changed since, then it is due at once', () => {
-    const state = rotating('pending', { sync: sync({ seq: 42, attempts: 0 }) });
-    expect(decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }))).toMatchObject({
-      kind: 'accepted',
-      dueAt: second(102),
-      attempts: 0,
-    });
+  test.each([0, 1])(
+    'given a device that comes back and confirms the latest update, when something has changed since and it was tried %i times, then it is due at once',
+    (attempts) => {
+      const state = rotating('pending', { sync: sync({ seq: 42, attempts }) });
+      expect(decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }))).toMatchObject({
+        kind: 'accepted',
+        dueAt: second(102),
+        attempts,
+      });
+    },
+  );
+
+  test('given a device that confirms every update and never holds what it should, then asking again is not hurried', () => {
+    const state = rotating('offered', { sync: sync({ seq: 42, attempts: 2 }) });
+    const outcome = decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }));
+    expect(outcome.kind === 'accepted' && outcome.dueAt !== undefined && outcome.dueAt > second(102)).toBe(true);
+    expect(outcome).toMatchObject({ attempts: 2 });
   });
 });
