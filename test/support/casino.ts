@@ -58,6 +58,7 @@ export interface CasinoOptions {
 }
 
 export const WALLET = KeySetName.parse('wallet-kek');
+export const REPORT_MAC = KeySetName.parse('report-mac');
 
 const POLICY = `version: 1
 classes:
