@@ -92,7 +92,8 @@ function isFor(leaf: X509Certificate, host: string): boolean {
 export function judgeServer(leaf: X509Certificate, host: string, trust: ServerTrust): void {
   const question = { anchors: trust.anchors, extendedKeyUsage: OID.serverAuth } as const;
   const others = issuers(leaf);
-  const { notBefore } = validateChain(leaf.raw, others, { ...question, at: 'ignore-time' }, serverChains);
+  const { notBefore, path } = validateChain(leaf.raw, others, { ...question, at: 'ignore-time' }, serverChains);
+  vouchFor(path.slice(1, -1), trust.anchors);
   validateChain(leaf.raw, others, { ...question, at: judgementTime(trust.time, notBefore) }, serverChains);
   if (!isFor(leaf, host)) {
     throw new CroupierError('certificate.untrusted', `the server's certificate is not for ${host}`);
@@ -111,13 +112,32 @@ function judge(socket: TLSSocket, host: string, trust: ServerTrust): void {
   }
 }
 
+/**
+ * CAs between an anchor and a server judged before, by the anchors. OpenSSL takes them as anchors, which spares it to
+ * verify the same signature of the root in every handshake; the judgement here still follows the whole path.
+ */
+const vouched = new Map<string, string>();
+
+function vouchFor(intermediates: readonly Uint8Array[], anchors: readonly Uint8Array[]): void {
+  if (intermediates.length === 0) return;
+  const known = encodePemAll('CERTIFICATE', anchors);
+  if (vouched.size >= SHARED_CONTEXTS && !vouched.has(known)) vouched.clear();
+  vouched.set(known, encodePemAll('CERTIFICATE', intermediates));
+}
+
+/** PEM. An empty list keeps Node from loading the public roots, which nobody here trusts. */
+function trustedBy(trust: TlsRequest['trust']): string | [] {
+  if (trust === 'unauthenticated') return [];
+  const anchors = encodePemAll('CERTIFICATE', trust.anchors);
+  return anchors + (vouched.get(anchors) ?? '');
+}
+
 /** Contexts without a client certificate, by their anchors: all agents of a process share them. */
 const sharedContexts = new Map<string, SecureContext>();
 const SHARED_CONTEXTS = 16;
 
 function sharedContext(trust: TlsRequest['trust']): SecureContext {
-  // An empty list keeps Node from loading the public roots, which nobody here trusts.
-  const ca = trust === 'unauthenticated' ? [] : encodePemAll('CERTIFICATE', trust.anchors);
+  const ca = trustedBy(trust);
   const name = typeof ca === 'string' ? ca : '';
   const known = sharedContexts.get(name);
   if (known !== undefined) return known;
@@ -132,7 +152,7 @@ function contextFor(trust: TlsRequest['trust'], identity: TlsIdentity | undefine
   if (identity === undefined) return sharedContext(trust);
   return createSecureContext({
     minVersion: 'TLSv1.2',
-    ca: trust === 'unauthenticated' ? [] : encodePemAll('CERTIFICATE', trust.anchors),
+    ca: trustedBy(trust),
     allowPartialTrustChain: true,
     cert: encodePem('CERTIFICATE', identity.certificate) + encodePemAll('CERTIFICATE', identity.chain),
     key: identity.privateKey,
