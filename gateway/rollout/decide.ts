@@ -59,6 +59,11 @@ function activation(rollout: RolloutRecord, keySet: KeySetRecord): readonly KeyV
   return changes;
 }
 
+/** Whether a rollout in this state may take a step by itself; in the others it waits for people. */
+export function advancesByItself(state: RolloutState): boolean {
+  return state === 'distributing' || state === 'ready' || state === 'retiring' || state === 'destroying';
+}
+
 /** The step that follows by itself from what the devices proved. */
 export function decideProgress(
   rollout: RolloutRecord,

@@ -5,7 +5,7 @@ import type { Log } from '#gateway/ports/log.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
-import { decideProgress } from './decide.ts';
+import { advancesByItself, decideProgress } from './decide.ts';
 
 export interface RolloutDriverPorts {
   readonly store: Store;
@@ -19,6 +19,8 @@ export interface RolloutDriverPorts {
 const IDLE_MS = 2_000;
 /** Many reports move many targets; the counts are looked at this often at the most. */
 const SETTLE_MS = 100;
+/** Counting targets takes longer the more there are: between two looks lies so many times what the last one took. */
+const SETTLE_FACTOR = 8;
 const OPEN_LIMIT = 1_000;
 
 export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
@@ -39,11 +41,16 @@ export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
     }
   };
 
+  let lookedMs = 0;
   const worker: Worker = createWorker(
     clock,
     async () => {
-      await new Promise<void>((resolve) => clock.after(SETTLE_MS, resolve));
-      for (const rollout of await store.rollouts(true, OPEN_LIMIT)) await step(rollout);
+      await new Promise<void>((resolve) => clock.after(Math.max(SETTLE_MS, lookedMs * SETTLE_FACTOR), resolve));
+      const begun = clock.monotonic();
+      for (const rollout of await store.rollouts(true, OPEN_LIMIT)) {
+        if (advancesByItself(rollout.state)) await step(rollout);
+      }
+      lookedMs = clock.monotonic() - begun;
       worker.ringAt(new Date(clock.now().getTime() + IDLE_MS));
     },
     (error) => {

@@ -1,5 +1,5 @@
 /** Authorities and trust bundles. */
-import { asc, desc, eq, gt } from 'drizzle-orm';
+import { asc, desc, eq, gt, sql } from 'drizzle-orm';
 import { CroupierError } from '#schema/errors.ts';
 import { canonicalJson } from '#schema/runtime/canonical-json.ts';
 import { authorities, trustBundles } from '#schema/tables.ts';
@@ -7,6 +7,7 @@ import type { TrustBundleRecord } from '#gateway/ports/store/records.ts';
 import type { TrustStore } from '#gateway/ports/store/trust.ts';
 import { raiseDue } from './due.ts';
 import { authorityRecord, blob, trustBundleRecord } from './rows.ts';
+import { layout, type Row } from './statement.ts';
 import type { StoreContext } from './transaction.ts';
 
 /** Why a bundle is not the next link of the chain. */
@@ -19,11 +20,26 @@ function forkedBy(bundle: TrustBundleRecord, latest: TrustBundleRecord | undefin
   return undefined;
 }
 
-export function trustStore({ db, transactions }: StoreContext): TrustStore {
-  const latest = (): TrustBundleRecord | undefined => {
-    const row = db.select().from(trustBundles).orderBy(desc(trustBundles.version)).limit(1).get();
-    return row === undefined ? undefined : trustBundleRecord(row);
-  };
+export function trustStore({ db, statements, transactions }: StoreContext): TrustStore {
+  const [bundleRow] = layout(trustBundles);
+  const bundle = (row: Row): TrustBundleRecord => trustBundleRecord(bundleRow(row));
+  const latest = statements.first(db.select().from(trustBundles).orderBy(desc(trustBundles.version)), bundle);
+  const numbered = statements.first(
+    db
+      .select()
+      .from(trustBundles)
+      .where(eq(trustBundles.version, sql.placeholder('version'))),
+    bundle,
+  );
+  const after = statements.all(
+    db
+      .select()
+      .from(trustBundles)
+      .where(gt(trustBundles.version, sql.placeholder('from')))
+      .orderBy(asc(trustBundles.version))
+      .limit(sql.placeholder('limit')),
+    bundle,
+  );
   return {
     async authorities() {
       return transactions.read(() =>
@@ -50,27 +66,15 @@ export function trustStore({ db, transactions }: StoreContext): TrustStore {
     },
 
     async latestTrustBundle() {
-      return transactions.read(latest);
+      return transactions.read(() => latest());
     },
 
     async trustBundle(version) {
-      return transactions.read(() => {
-        const row = db.select().from(trustBundles).where(eq(trustBundles.version, version)).get();
-        return row === undefined ? undefined : trustBundleRecord(row);
-      });
+      return transactions.read(() => numbered({ version }));
     },
 
     async trustLinks(from, limit) {
-      return transactions.read(() =>
-        db
-          .select()
-          .from(trustBundles)
-          .where(gt(trustBundles.version, from))
-          .orderBy(asc(trustBundles.version))
-          .limit(limit)
-          .all()
-          .map(trustBundleRecord),
-      );
+      return transactions.read(() => after({ from, limit }));
     },
 
     async appendTrustBundle(bundle, at, audit) {
