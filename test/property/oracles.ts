@@ -7,7 +7,8 @@ import { parseSignedData } from '#pki/cms/verify.ts';
 import type { DeviceId, KeySetName } from '#schema/ids.ts';
 import { Report } from '#schema/messages/report.ts';
 import { Update } from '#schema/messages/update.ts';
-import { isService, WALLET, type FloorWorld } from './floor-world.ts';
+import { isService, WALLET } from './floor-template.ts';
+import type { FloorWorld } from './floor-world.ts';
 
 interface Proved {
   readonly lastSeq: number;
