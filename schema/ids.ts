@@ -47,8 +47,15 @@ export type KeyVersionNumber = z.infer<typeof KeyVersionNumber>;
 export const TrustVersion = z.int().min(0).max(1_000_000).brand<'TrustVersion'>();
 export type TrustVersion = z.infer<typeof TrustVersion>;
 
-/** Sequence number of an update: at least the gateway's clock in milliseconds. */
-export const Seq = z.int().min(0).brand<'Seq'>();
+/**
+ * Sequence number of an update: at least the gateway's clock in milliseconds. The bound, far beyond any clock, keeps the
+ * numbers that follow what a device claims exact integers.
+ */
+export const Seq = z
+  .int()
+  .min(0)
+  .max(2 ** 52)
+  .brand<'Seq'>();
 export type Seq = z.infer<typeof Seq>;
 
 /** RFC 3339, UTC, milliseconds. */

@@ -15,6 +15,7 @@ import type {
 import type {
   DeviceKeyVersion,
   KeySetRecord,
+  KeyVersionRecord,
   RolloutRecord,
   RolloutTarget,
   TargetState,
@@ -57,7 +58,7 @@ type History = 'new' | 'duplicate' | 'late' | 'report.regressed' | 'report.forke
 
 /**
  * Where the report stands in the device's one history of reports. A restored image starts a new boot with an old
- * counter; a clone continues from the same report as its twin.
+ * counter; a clone continues from the same report as its twin, or goes on counting in a boot that its twin has ended.
  */
 export function placeInHistory(
   state: Pick<DeliveryState['sync'], 'digest' | 'counter' | 'boots'>,
@@ -72,7 +73,7 @@ export function placeInHistory(
   }
   if (report.counter === state.counter + 1 && state.digest !== undefined && report.previous !== state.digest)
     return 'report.forked';
-  return 'new';
+  return knownBoot && report.bootId !== state.boots[0] ? 'report.forked' : 'new';
 }
 
 /** A device never loses what it proved: less than before means that its storage went back in time (I5). */
@@ -97,14 +98,13 @@ interface Proved {
   readonly mismatches: readonly string[];
 }
 
-/** Check value that the version must have on this device, where the gateway knows it. */
+/** Check value that the version must have on this device, where the gateway knows it: its own word goes first. */
 function expectedKcv(
   keySet: KeySetRecord | undefined,
   row: DeviceKeyVersion | undefined,
-  version: number,
+  known: KeyVersionRecord | undefined,
 ): string | undefined {
-  if (row?.kcv !== undefined) return row.kcv;
-  return keySet?.scope === 'shared' ? keySet.versions.find((entry) => entry.version === version)?.kcv : undefined;
+  return (keySet?.scope === 'shared' ? known?.kcv : undefined) ?? row?.kcv;
 }
 
 function readProofs(state: DeliveryState, report: Report, at: Date): Proved {
@@ -116,7 +116,10 @@ function readProofs(state: DeliveryState, report: Report, at: Date): Proved {
     for (const reported of ring.versions) {
       const key = `${ring.keySet}/${reported.version}`;
       const row = rows.get(key);
-      const expected = expectedKcv(keySet, row, reported.version);
+      const known = keySet?.versions.find(({ version }) => version === reported.version);
+      // A device proves what the gateway has made, nothing else: its inventions would fill the store.
+      if (row === undefined && known === undefined) continue;
+      const expected = expectedKcv(keySet, row, known);
       if (reported.state !== 'destroyed' && expected !== undefined && reported.kcv !== expected) {
         mismatches.push(key);
         continue;

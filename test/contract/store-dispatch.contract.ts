@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { Seq } from '#schema/ids.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 import type { DeliveryState, DispatchOutcome, RecordedUpdate } from '#gateway/ports/store/delivery.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
@@ -19,6 +20,7 @@ import {
   sha256,
   targetMove,
   trust,
+  verified,
   version,
   WALLET,
 } from '#test/support/store-fixtures.ts';
@@ -83,6 +85,23 @@ export function dispatchContract(current: CurrentStore): void {
     expect(await store.nextDue()).toBeUndefined();
     await connect(store, 'egm-4');
     expect(await store.nextDue()).toEqual(second(10));
+  });
+
+  it('given a device that claims the highest number there is, when it is answered, then the others are served still', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const certificate = await enrol(store, 'egm-1');
+    const highest = 2 ** 52;
+    expect(Seq.safeParse(highest + 1).success).toBe(false);
+    const claiming = verified(report('egm-1', 1, { lastSeq: Seq.parse(highest) }), certificate);
+    await store.recordReports([claiming], () => accepted({ dueAt: second(101) }));
+    await connect(store, 'egm-1', 'egm-2');
+    for (const after of [1, 2]) {
+      await store.takeDue(1, second(200 + 100 * after), (state) => send(state, highest + after));
+      expect((await store.device(deviceId('egm-1')))?.sync).toMatchObject({ lastSeq: highest, seq: highest + after });
+    }
+    await store.markDue([deviceId('egm-2')], second(102));
+    expect(await taken(store, 10, second(500))).toEqual(['egm-2', 'egm-1']);
   });
 
   it('given a due mark, when it is raised again, then the earlier time holds', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { decideReport } from '#gateway/delivery/decide-report.ts';
 import type { Report, ReportedVersion } from '#schema/messages/report.ts';
-import { Seq, Serial } from '#schema/ids.ts';
+import { KeySetName, Seq, Serial } from '#schema/ids.ts';
 import {
   accepted as acceptedVersion,
   active,
@@ -102,6 +102,49 @@ describe('one history of reports', () => {
   test('given the same counter with other bytes in a known boot, then the device is quarantined as a clone', () => {
     const state = deliveryOf({ sync: sync({ counter: 2, digest: sha256('of the twin') }) });
     expect(decide(state, next([versionOf(1, 'active')]))).toMatchObject({ kind: 'quarantine', code: 'report.forked' });
+  });
+});
+
+describe('boots of one device', () => {
+  const [before, latest] = [crypto.randomUUID(), crypto.randomUUID()];
+  const state = deliveryOf({ sync: sync({ boots: [latest, before] }) });
+  const from = (bootId: string, counter: number): Report => ({
+    ...next([versionOf(1, 'active')]),
+    bootId,
+    counter,
+    previous: sha256(counter === 2 ? 'EGM-1 1' : 'lost'),
+  });
+
+  test('given the latest boot or a new one, when it counts on, then it is accepted', () => {
+    expect(decide(state, from(latest, 2))).toMatchObject({ kind: 'accepted' });
+    expect(decide(state, from(crypto.randomUUID(), 2))).toMatchObject({ kind: 'accepted' });
+  });
+
+  test.each([2, 7])('given a boot that ended, when it counts on to %i, then the device has a twin', (counter) => {
+    expect(decide(state, from(before, counter))).toMatchObject({ kind: 'quarantine', code: 'report.forked' });
+  });
+});
+
+describe('what the gateway did not make', () => {
+  test('given versions and key sets that do not exist, when a device claims to hold them, then nothing is kept of it', () => {
+    const claims = next([versionOf(1, 'active'), versionOf(99, 'stored')]);
+    const [ring] = claims.keyrings;
+    if (ring === undefined) throw new Error('the report has a keyring');
+    const invented = { ...ring, keySet: KeySetName.parse('invented') };
+    expect(decide(deliveryOf(), { ...claims, keyrings: [ring, invented] })).toMatchObject({
+      kind: 'accepted',
+      proofs: [],
+    });
+  });
+
+  test('given a shared version, when the check value kept for the device is another one, then the own value counts', () => {
+    const state = deliveryOf({ versions: [{ ...held(1, 'stored'), kcv: 'ffffffffff' }] });
+    const proofs = (kcv: string | null): unknown => {
+      const outcome = decide(state, next([versionOf(1, 'active', kcv)]));
+      return outcome.kind === 'accepted' ? outcome.proofs.length : outcome.kind;
+    };
+    expect(proofs('ffffffffff')).toBe(0);
+    expect(proofs(keyVersion(1).kcv)).toBe(1);
   });
 });
 
