@@ -141,6 +141,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   closing.add(() => revocations.stop());
   const floor = await openFloor(foundation, deviceTls, registry.metrics);
   const desk = openDesk(foundation, floor, revocations);
+  await desk.closeInterrupted();
 
   const cacerts = [authorities.deviceCa.certificate, authorities.operationsCa, authorities.root];
   const open = await createPublicServer({

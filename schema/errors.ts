@@ -226,6 +226,10 @@ export const ERROR_CATALOGUE = {
   'approval.self': entry('The requester may not approve the own request.', 'Have another person approve it.'),
   'approval.expired': entry('The approval request has expired.', 'Ask again.'),
   'approval.hash-mismatch': entry('What would be done is not what was asked.', 'Ask again.'),
+  'approval.interrupted': entry(
+    'The gateway ended while an approved request was carried out.',
+    'See croupier audit export for what was done, and ask again for the rest.',
+  ),
   'approval.closed': entry('The approval request has been decided already.', 'See croupier approval list.'),
   'audit.broken': entry(
     'The audit chain does not verify.',

@@ -90,6 +90,7 @@ const STATUS: Readonly<Record<ErrorCode, ApiErrorStatus>> = {
   'approval.self': 403,
   'approval.expired': 409,
   'approval.hash-mismatch': 409,
+  'approval.interrupted': 409,
   'approval.closed': 409,
   'audit.broken': 500,
   'audit.unavailable': 503,

@@ -179,7 +179,15 @@ export function releaseCommand(ports: DeviceCommandPorts): Command<'device.relea
       if (result instanceof CroupierError) throw result;
     },
     execute: async ({ device, reason }, authority) => {
-      const state = await changeDevice(ports, 'device.release', device, reason, authority, change);
+      const { askedAt } = authority;
+      const state = await changeDevice(ports, 'device.release', device, reason, authority, (record) =>
+        askedAt !== undefined && record.stateSince > askedAt
+          ? new CroupierError(
+              'device.state-refused',
+              `${device} has become ${record.state.kind} since its release was asked for; look at it and ask again`,
+            )
+          : change(record),
+      );
       ports.onRestored(device);
       return { device, state };
     },

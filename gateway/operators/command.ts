@@ -26,6 +26,8 @@ import { decidePermission } from './matrix.ts';
 export interface Authority {
   readonly actor: AuditActor;
   readonly approval: AuditEvent['approval'];
+  /** When it was asked for, if that was earlier: what has happened since, the approver may not have known. */
+  readonly askedAt?: Date;
 }
 
 export interface Command<A extends CommandAction> {
@@ -58,7 +60,15 @@ export interface CommandDesk {
     verdict: 'approved' | 'refused',
     hash: string | undefined,
   ): Promise<{ readonly approval: ApprovalRecord; readonly result: Json }>;
+  /**
+   * Closes approvals that the end of a gateway interrupted. To be called once, before anything is approved. They are not
+   * carried out again: the audit trail tells whether they were.
+   */
+  closeInterrupted(): Promise<void>;
 }
+
+/** Approvals closed in one go. */
+const INTERRUPTED = 1_000;
 
 export function createCommandDesk(ports: CommandPorts): CommandDesk {
   const { store, clock, commands, log } = ports;
@@ -130,37 +140,43 @@ export function createCommandDesk(ports: CommandPorts): CommandDesk {
     return command.execute(request, {
       actor: { type: 'operator', id: approval.requester },
       approval: { id: approval.id, hash: approval.sha256, approvers: [approver] },
+      askedAt: approval.createdAt,
     });
   };
 
-  const finish = async (approval: ApprovalRecord, operator: OperatorRecord, action: CommandAction): Promise<Json> => {
-    const object = { type: 'approval', id: approval.id };
-    try {
-      const result = await execute(approval, action, operator.name);
-      await store.finishApproval(approval.id, 'executed', JSON.stringify(result), {
+  const fail = (approval: ApprovalRecord, actor: AuditActor, error: unknown): Promise<void> =>
+    store.finishApproval(
+      approval.id,
+      'failed',
+      JSON.stringify({ code: errorCode(error), message: errorMessage(error) }),
+      {
         action: 'approval.execute',
-        outcome: 'success',
-        actor: actorOf(operator),
-        object,
-        details: { action },
-      });
-      return result;
+        outcome: 'error',
+        code: errorCode(error),
+        actor,
+        object: { type: 'approval', id: approval.id },
+        details: { action: approval.action },
+      },
+    );
+
+  const finish = async (approval: ApprovalRecord, operator: OperatorRecord, action: CommandAction): Promise<Json> => {
+    let result: Json;
+    try {
+      result = await execute(approval, action, operator.name);
     } catch (error) {
-      await store.finishApproval(
-        approval.id,
-        'failed',
-        JSON.stringify({ code: errorCode(error), message: errorMessage(error) }),
-        {
-          action: 'approval.execute',
-          outcome: 'error',
-          code: errorCode(error),
-          actor: actorOf(operator),
-          object,
-          details: { action },
-        },
+      await fail(approval, actorOf(operator), error).catch((fault: unknown) =>
+        log.error({ approval: approval.id }, `failure of an approved request not recorded: ${errorMessage(fault)}`),
       );
       throw asCroupierError(error, 'internal.unexpected');
     }
+    await store.finishApproval(approval.id, 'executed', JSON.stringify(result), {
+      action: 'approval.execute',
+      outcome: 'success',
+      actor: actorOf(operator),
+      object: { type: 'approval', id: approval.id },
+      details: { action },
+    });
+    return result;
   };
 
   const decide: CommandDesk['decide'] = async (operator, id, verdict, hash) => {
@@ -177,7 +193,22 @@ export function createCommandDesk(ports: CommandPorts): CommandDesk {
     return { approval: (await store.approval(id)) ?? approval, result };
   };
 
-  return { submit, decide };
+  const closeInterrupted = async (): Promise<void> => {
+    for (;;) {
+      const interrupted = await store.approvals('approved', INTERRUPTED);
+      for (const approval of interrupted) {
+        const error = new CroupierError(
+          'approval.interrupted',
+          'the gateway ended while the request was carried out; the audit trail tells whether it was',
+        );
+        await fail(approval, { type: 'gateway', id: 'main' }, error);
+        log.warn({ approval: approval.id, action: approval.action }, `approved request closed: ${error.message}`);
+      }
+      if (interrupted.length < INTERRUPTED) return;
+    }
+  };
+
+  return { submit, decide, closeInterrupted };
 }
 
 /** A parsed request is plain data already; this makes the type say so. */

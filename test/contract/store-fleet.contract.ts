@@ -184,6 +184,10 @@ export function fleetContract(current: CurrentStore): void {
       'revoked',
       'revoked',
     ]);
+    expect(await store.deviceRecord(deviceId('egm-1'))).toMatchObject({
+      currentSerial: undefined,
+      nextSerial: undefined,
+    });
     expect((await store.revokedCertificates()).map(({ revokedAt }) => revokedAt)).toEqual([second(20), second(20)]);
     await expectRefusal('certificate.revoked', () =>
       store.completeCertificate(open.serial, Buffer.from('der'), sha256('der'), second(21), event('certificate.issue')),

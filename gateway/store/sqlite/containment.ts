@@ -74,12 +74,16 @@ export function resetHistory(db: BetterSQLite3Database, device: DeviceId, at: Da
     .run();
 }
 
-/** Revokes every certificate of a device that is out, or may come out of a signature that is under way. */
+/**
+ * Revokes every certificate of a device that is out, or may come out of a signature that is under way; none of them is
+ * its identity any more, even if the device is released.
+ */
 export function revokeCertificates(db: BetterSQLite3Database, device: DeviceId, reason: string, at: Date): void {
   db.update(certificates)
     .set({ state: 'revoked', revokedAt: at.getTime(), revocationReason: reason })
     .where(and(eq(certificates.device, device), inArray(certificates.state, ['intended', 'issued'])))
     .run();
+  db.update(devices).set({ currentSerial: null, nextSerial: null }).where(eq(devices.id, device)).run();
 }
 
 /** The device must exist; the error of foreign keys names nothing. */

@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandAnswer } from '#schema/api/commands.ts';
 import { ApprovalAnswer, ApprovalList, ApprovalView } from '#schema/api/views.ts';
 import { ManualClock } from '#schema/runtime/clock.ts';
-import { OperatorName } from '#schema/ids.ts';
+import { CroupierError } from '#schema/errors.ts';
+import { ApprovalId, DeviceId, OperatorName } from '#schema/ids.ts';
+import { inventoryRow } from '#test/support/store-fixtures.ts';
 import { problemIn, startApi, type Answer, type ApiHarness, type Person } from './harness.ts';
 
 const DAY = 86_400_000;
@@ -109,6 +111,60 @@ describe('approvals over the operator API', () => {
   test('an unknown request is 404', async () => {
     const id = '00000000-0000-4000-8000-000000000009';
     await refusedWith(await approve('hedy', { id, sha256: '0'.repeat(64) }), 404, 'approval.not-found');
+  });
+
+  test('what the end of a gateway interrupted is closed at the next start, once, and not carried out', async () => {
+    const [interrupted, waiting] = [await ask('ada'), await ask('barbara')];
+    await api.store.decideApproval(ApprovalId.parse(interrupted.id), clock.now(), () => ({
+      kind: 'decide',
+      state: 'approved',
+      approver: OperatorName.parse('hedy'),
+      audit: [],
+    }));
+    await api.desk.closeInterrupted();
+    await api.desk.closeInterrupted();
+    const shown = ApprovalView.parse(
+      (await api.call('mary', 'approval.show', { params: { id: interrupted.id } })).body,
+    );
+    expect(shown).toMatchObject({ state: 'failed', result: { code: 'approval.interrupted' } });
+    await refusedWith(await approve('hedy', interrupted), 409, 'approval.closed');
+    const records = await api.store.auditRecords(0, 1_000);
+    expect(records.filter(({ code }) => code === 'approval.interrupted')).toHaveLength(1);
+    expect((await approve('hedy', waiting)).status).toBe(200);
+  });
+
+  test('a command that was carried out never counts as failed, even if its end cannot be recorded', async () => {
+    const asked = await ask();
+    const finish = api.store.finishApproval.bind(api.store);
+    Object.assign(api.store, { finishApproval: () => Promise.reject(new CroupierError('store.unavailable')) });
+    expect(problemIn(await approve('hedy', asked))).toMatchObject({ code: 'store.unavailable' });
+    Object.assign(api.store, { finishApproval: finish });
+    expect(await isThere()).toBe(true);
+    const shown = ApprovalView.parse((await api.call('mary', 'approval.show', { params: { id: asked.id } })).body);
+    expect(shown.state).toBe('approved');
+  });
+
+  test('a release does not undo a containment that came after it was asked for', async () => {
+    const device = DeviceId.parse('egm-1');
+    await api.done('device.import', { rows: [inventoryRow('egm-1')] });
+    const contain = (reason: string): Promise<Answer> =>
+      api.call('grace', 'device.quarantine', { params: { id: device }, body: { reason } });
+    const askRelease = async (): Promise<{ id: string; sha256: string }> => {
+      const body = { reason: 'looked at' };
+      const { body: parsed } = await api.call('grace', 'device.release', { params: { id: device }, body });
+      const answer = CommandAnswer.parse(parsed);
+      if (answer.state !== 'approval-required') throw new Error('it must wait for an approval');
+      return answer.approval;
+    };
+    expect((await contain('seal broken')).status).toBe(200);
+    clock.advance(1);
+    const stale = await askRelease();
+    clock.advance(1);
+    await contain('and now a clone');
+    expect(problemIn(await approve('hedy', stale))).toMatchObject({ code: 'device.state-refused' });
+    expect((await api.store.deviceRecord(device))?.state.kind).toBe('quarantined');
+    expect((await approve('hedy', await askRelease())).status).toBe(200);
+    expect((await api.store.deviceRecord(device))?.state.kind).toBe('registered');
   });
 
   test('what can no longer be done when it is approved fails, and says why', async () => {
