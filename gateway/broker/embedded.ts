@@ -203,11 +203,15 @@ class Embedded implements Broker {
     return this.sessions.devices();
   }
 
+  /** Those that are only being made, too: they may have been authorised just before the device was contained. */
   async disconnect(device: DeviceId): Promise<void> {
-    const connection = this.sessions.holder(device);
-    if (connection === undefined) return;
-    this.sessions.vacate(connection, 'dropped');
-    await new Promise<void>((resolve) => endClient(connection, resolve));
+    const ended: Promise<void>[] = [];
+    for (const connection of this.connections.values()) {
+      if (connection.identity?.device !== device && connection.clientId !== device) continue;
+      this.sessions.vacate(connection, 'dropped');
+      ended.push(new Promise<void>((resolve) => endClient(connection, resolve)));
+    }
+    await Promise.all(ended);
   }
 
   /** Ends every connection; nothing is reported of these. */

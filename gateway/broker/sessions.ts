@@ -50,11 +50,6 @@ export class Sessions {
     return connection?.ready === true ? connection : undefined;
   }
 
-  /** As `of`, and also a connection that is just being made. */
-  holder(device: DeviceId): DeviceConnection | undefined {
-    return this.byDevice.get(device);
-  }
-
   *devices(): Iterable<DeviceId> {
     for (const [device, connection] of this.byDevice) if (connection.ready) yield device;
   }

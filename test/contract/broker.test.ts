@@ -86,6 +86,36 @@ describeBroker('embedded', { ownsConnections: true }, async () => {
   };
 });
 
+it('given a device that is just being authorised, when it is disconnected, then it does not get in', async () => {
+  const device = DeviceId.parse('egm-0009');
+  const asked = Promise.withResolvers<undefined>();
+  const contained = Promise.withResolvers<undefined>();
+  const broker = await createEmbeddedBroker({
+    realm,
+    host: '127.0.0.1',
+    port: 0,
+    tls: { key: pki.gateway.key, cert: pki.gatewayChain, clientCas: [pki.deviceCa.cert] },
+    authorize: async () => {
+      asked.resolve(undefined);
+      await contained.promise;
+      return { allowed: true, device, serial: Serial.parse('01') };
+    },
+    clock: systemClock,
+    log,
+  });
+  const connect = async (): Promise<unknown> =>
+    connectDevice({ port: broker.port, realm, device, pki, certificate: await certificates.of(device) });
+  const refused = expect(connect()).rejects.toThrow();
+  await asked.promise;
+  await broker.disconnect(device);
+  contained.resolve(undefined);
+  await refused;
+  expect(broker.isConnected(device)).toBe(false);
+  await connect();
+  expect(broker.isConnected(device)).toBe(true);
+  await broker.close();
+});
+
 describe.skipIf(!mosquittoIsInstalled)('external broker: Mosquitto', () => {
   const external = (port: number): ExternalBroker =>
     createExternalBroker({
