@@ -12,8 +12,9 @@ const LIMITS = { maxBytes: MAX_MESSAGE_BYTES };
 /**
  * Verifies an update, CMS DER, and reads its body. On return: one signer, its signature holds, its certificate chains to
  * the `messages` anchors of `bundle` with the usage messageSigning, its key is one of the bundle's message signers, and
- * the chain is valid at the device's time (before the gateway confirmed that: at the later of the floor and the
- * update's own time). Not verified: anything that the body says.
+ * the chain is valid at the device's time (before the gateway confirmed that: at the floor) or, if later, at the times
+ * that the update itself names: what it may teach about the time ends with its signer's certificate, so that a gateway
+ * whose clock has gone astray cannot carry the device's floor beyond that. Not verified: anything else that the body says.
  * Errors: `input.too-large`, `message.malformed`, `message.version-unsupported`, `message.signature-invalid`,
  * `message.signer-untrusted`, `certificate.expired`, `certificate.not-yet-valid`.
  */
@@ -26,7 +27,8 @@ export function verifyUpdate(der: Uint8Array, bundle: ReadBundle, time: TimeRead
   };
   const { content, signers } = verifyMessage(der, trust, { ...LIMITS, cache: signerChains });
   const update = readBody(Update, content, 'update');
-  const at = time.trusted ? time.now : new Date(Math.max(time.floor.getTime(), new Date(update.issuedAt).getTime()));
+  const certain = time.trusted ? time.now : time.floor;
+  const at = new Date(Math.max(certain.getTime(), Date.parse(update.issuedAt), Date.parse(update.time)));
   const isValidNow = signers.every((signer) => signerChains.find(signer.der, { ...trust, at }) !== undefined);
   // Refuses by name, unless another path of the signer is valid at this time.
   if (!isValidNow) verifyMessage(der, { ...trust, at }, LIMITS);

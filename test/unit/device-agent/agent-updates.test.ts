@@ -176,6 +176,16 @@ describe('given an update that must be refused, then nothing changes and a repor
       'message.expired',
       (device) => signed(device, { expiresAt: new Date(Date.now() - 1000).toISOString() }),
     ],
+    ...(['issuedAt', 'time'] as const).map((field): (typeof cases)[number] => [
+      `by a gateway whose clock is beyond the certificate of its signer (${field})`,
+      'certificate.expired',
+      (device) =>
+        signed(device, {
+          nonce: device.latestNonce(),
+          expiresAt: '2199-01-02T00:00:00.000Z',
+          [field]: '2199-01-01T00:00:00.000Z',
+        }),
+    ]),
     ['waiting for trust that nobody has', 'trust.link-missing', (device) => signed(device, { trustVersion: 9 })],
     [
       'with an older keyring',
