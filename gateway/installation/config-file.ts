@@ -29,6 +29,11 @@ export async function loadConfig(data: DataDirectory): Promise<Config> {
       { cause: error },
     );
   }
+  return resolveConfig(data, document);
+}
+
+/** A configuration document with its defaults and absolute paths. Errors: `config.invalid` naming the key. */
+export function resolveConfig(data: DataDirectory, document: unknown): Config {
   const config = parseWith(Config, document, 'config.invalid', data.config);
   const within = (file: string): string => path.resolve(data.root, file);
   return {

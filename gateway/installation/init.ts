@@ -34,7 +34,7 @@ import type { Store } from '#gateway/ports/store/index.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { loadAuthorities, realmAnchors } from '#gateway/trust/authorities.ts';
 import { publishTrustBundle } from '#gateway/trust/publish.ts';
-import { loadConfig, writeConfig } from './config-file.ts';
+import { resolveConfig, writeConfig } from './config-file.ts';
 import {
   dataDirectory,
   makeDataDirectory,
@@ -317,8 +317,12 @@ async function hold(ceremony: Ceremony): Promise<InitResult> {
  */
 export async function initialise(options: InitOptions): Promise<InitResult> {
   const data = dataDirectory(options.directory);
-  if ((await exists(data.config)) || (await exists(path.join(data.hsm, 'pin')))) {
-    throw new CroupierError('data.initialised', `${data.root} holds a realm already`);
+  if (await exists(data.config)) throw new CroupierError('data.initialised', `${data.root} holds a realm already`);
+  if (await exists(path.join(data.hsm, 'pin'))) {
+    throw new CroupierError(
+      'data.initialised',
+      `${data.root} holds the remains of a ceremony that was broken off; remove the directory, or use another one`,
+    );
   }
   const module = findSoftHsmModule();
   const realm = parseWith(Realm, options.realm, 'input.invalid', 'realm');
@@ -333,8 +337,7 @@ export async function initialise(options: InitOptions): Promise<InitResult> {
   if (options.policy !== undefined) parsePolicy(options.policy);
   await makeDataDirectory(data);
   await prepareSoftHsm({ directory: data.hsm, module });
-  await writeConfig(data, document);
-  const config = await loadConfig(data);
+  const config = resolveConfig(data, document);
   const store = await openSqliteStore({ path: config.store.path, realm, busyTimeoutMs: config.store.busyTimeout });
   try {
     const setting: CeremonySetting = {
@@ -359,7 +362,10 @@ export async function initialise(options: InitOptions): Promise<InitResult> {
         );
       },
     };
-    return await hold({ options, data, config, store, module, setting, records: [] });
+    const result = await hold({ options, data, config, store, module, setting, records: [] });
+    // Last, since whoever finds this file takes the realm for complete.
+    await writeConfig(data, document);
+    return result;
   } finally {
     await store.close();
   }
