@@ -24,6 +24,11 @@ export interface IntakePorts {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly policy: () => Policy;
+  /**
+   * Whether one more report that does not verify goes on record: each waits for a commit, and one device could send
+   * nothing else. Those beyond are in the log and the metrics alone. All are recorded unless told.
+   */
+  readonly mayRecordInvalid?: () => boolean;
   /** Something is due for some device. */
   readonly onDue: () => void;
   /** A rollout's target moved. */
@@ -62,6 +67,7 @@ export function createIntake(ports: IntakePorts): Intake {
   const invalid = async (arrival: ReportArrival, code: AuditEvent['code'], why: string): Promise<void> => {
     metrics.reports('invalid');
     log.warn({ device: arrival.device, code, address: arrival.address }, `report refused: ${why}`);
+    if (ports.mayRecordInvalid?.() === false) return;
     const event: AuditEvent = {
       action: 'report.refuse',
       outcome: 'denied',

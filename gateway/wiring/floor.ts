@@ -81,6 +81,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     onDue: () => dispatcher.ring(),
     onAdvance: (rollout, state) => feed.publish({ type: 'rollout', rollout, state }),
   });
+  const invalidReports = new TokenBucket(DENIALS_ON_RECORD, clock.monotonic());
   const intake = createIntake({
     realm,
     store,
@@ -89,6 +90,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     log,
     metrics,
     policy: policy.get,
+    mayRecordInvalid: () => invalidReports.take(clock.monotonic()),
     onDue: () => dispatcher.ring(),
     onProgress: () => rollouts.ring(),
     onReport: (device, outcome) => {
