@@ -222,6 +222,34 @@ export function enrolmentContract(current: CurrentStore): void {
     expect((await seen(store, { ...claim, presented: undefined })).device?.id).toBe('egm-2');
   });
 
+  it('given a request approved for a device, when the device is revoked and released, then the approval is gone', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const request = parkedRequest(1);
+    const asked = { device: undefined, csrSha256: request.csrSha256, spkiSha256: sha256('x'), presented: undefined };
+    await store.decideEnrolment(asked, () => ({ kind: 'park', request, retryAfter: 60, audit: [] }));
+    const device = deviceId('egm-1');
+    await store.decideRequest(request.id, second(7), () => ({
+      kind: 'decide',
+      state: 'approved',
+      device,
+      by: 'eve',
+      audit: [],
+    }));
+    const change = { kind: 'change', resetHistory: false, audit: [] } as const;
+    await store.decideDevice(device, second(8), () => ({
+      ...change,
+      state: { kind: 'revoked' },
+      revokeCertificates: 'keyCompromise',
+    }));
+    await store.decideDevice(device, second(9), () => ({
+      ...change,
+      state: { kind: 'registered' },
+      revokeCertificates: undefined,
+    }));
+    expect((await seen(store, asked)).request?.state).toBe('refused');
+  });
+
   it('given a stranger, when it is parked, approved for a device and issued, then the request follows', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1');

@@ -251,6 +251,45 @@ export function fleetContract(current: CurrentStore): void {
     expect(await lastAudited(store)).toBe('device.ticket');
   });
 
+  it('given a ticket that is out, when the device is revoked and released, then the ticket is of no use any more', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    for (const device of ['egm-1', 'egm-2']) {
+      await store.addTicket(
+        {
+          id: `t-${device}`,
+          device: deviceId(device),
+          salt: '00',
+          codeHash: '11',
+          createdAt: second(3),
+          createdBy: 'bob',
+          expiresAt: second(60),
+        },
+        event('device.ticket'),
+      );
+    }
+    await store.decideDevice(deviceId('egm-1'), second(20), () => ({
+      ...change,
+      state: { kind: 'revoked' },
+      revokeCertificates: 'keyCompromise',
+    }));
+    await store.decideDevice(deviceId('egm-1'), second(30), () => ({ ...change, state: { kind: 'registered' } }));
+    const ends = async (device: string): Promise<readonly Date[]> => {
+      const { csrSha256, spkiSha256 } = intent(device, 1);
+      let found: readonly Date[] = [];
+      await store.decideEnrolment(
+        { device: deviceId(device), csrSha256, spkiSha256, presented: undefined },
+        ({ tickets }) => {
+          found = tickets.map(({ expiresAt }) => expiresAt);
+          return { kind: 'wait', retryAfter: 1 };
+        },
+      );
+      return found;
+    };
+    expect(await ends('egm-1')).toEqual([second(20)]);
+    expect(await ends('egm-2')).toEqual([second(60)]);
+  });
+
   it('given proofs of two devices, when versions are counted, then each state is counted by version', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1', 'egm-2');

@@ -1,8 +1,17 @@
 /** Changes of a device's state, and what goes with them wherever they are decided. */
-import { and, eq, inArray, isNull, ne, notInArray, sql } from 'drizzle-orm';
+import { and, eq, gt, inArray, isNull, ne, notInArray, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { DeviceId } from '#schema/ids.ts';
-import { certificates, deviceKeyVersions, devices, deviceSync, rollouts, rolloutTargets } from '#schema/tables.ts';
+import {
+  certificates,
+  deviceKeyVersions,
+  devices,
+  deviceSync,
+  enrolmentRequests,
+  rollouts,
+  rolloutTargets,
+  tickets,
+} from '#schema/tables.ts';
 import type { DeviceRecord, DeviceState, TargetState } from '#gateway/ports/store/records.ts';
 
 /** Target states that a quarantined or revoked device keeps: nothing more is expected of them. */
@@ -76,7 +85,8 @@ export function resetHistory(db: BetterSQLite3Database, device: DeviceId, at: Da
 
 /**
  * Revokes every certificate of a device that is out, or may come out of a signature that is under way; none of them is
- * its identity any more, even if the device is released.
+ * its identity any more, even if the device is released. What could still bring it a certificate ends with them: tickets
+ * that are out and requests that were approved.
  */
 export function revokeCertificates(db: BetterSQLite3Database, device: DeviceId, reason: string, at: Date): void {
   db.update(certificates)
@@ -84,6 +94,12 @@ export function revokeCertificates(db: BetterSQLite3Database, device: DeviceId, 
     .where(and(eq(certificates.device, device), inArray(certificates.state, ['intended', 'issued'])))
     .run();
   db.update(devices).set({ currentSerial: null, nextSerial: null }).where(eq(devices.id, device)).run();
+  const stillOut = and(eq(tickets.device, device), isNull(tickets.consumedAt), gt(tickets.expiresAt, at.getTime()));
+  db.update(tickets).set({ expiresAt: at.getTime() }).where(stillOut).run();
+  db.update(enrolmentRequests)
+    .set({ state: 'refused' })
+    .where(and(eq(enrolmentRequests.device, device), eq(enrolmentRequests.state, 'approved')))
+    .run();
 }
 
 /** The device must exist; the error of foreign keys names nothing. */
