@@ -48,8 +48,8 @@ async function enrolAll(server: EstServer, requests: readonly Request[], told: (
   });
 }
 
-export async function benchEnrolment({ quick }: BenchOptions, steps: Steps): Promise<BenchResult> {
-  const sizes = quick ? QUICK_SIZES : SIZES;
+export async function benchEnrolment({ quick, sizes: chosen }: BenchOptions, steps: Steps): Promise<BenchResult> {
+  const sizes: readonly number[] = chosen ?? (quick ? QUICK_SIZES : SIZES);
   const window = quick ? QUICK_WINDOW : WINDOW;
   await using realm = await steps.run('realm', {}, openRealm);
   const server = estServerOf(realm);

@@ -1,5 +1,5 @@
 /** Options of `npm run bench`. */
-import { Argument, Command, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 
 export const BENCHES = ['enrol', 'rotate', 'storm'] as const;
 export type BenchName = (typeof BENCHES)[number];
@@ -9,6 +9,15 @@ export interface BenchOptions {
   /** Small sizes: to see that it works, not how well. */
   readonly quick: boolean;
   readonly state: 'memory' | 'disk';
+  /** Instead of the usual ones; targets are judged all the same. */
+  readonly sizes?: readonly number[];
+}
+
+function sizes(text: string): readonly number[] {
+  const list = text.split(',').map(Number);
+  const rises = list.every((size, index) => Number.isInteger(size) && size > (list[index - 1] ?? 3));
+  if (!rises) throw new InvalidArgumentError('They are rising whole numbers from 4, with commas between them.');
+  return list;
 }
 
 export function benchCommand(): Command {
@@ -20,6 +29,7 @@ export function benchCommand(): Command {
         .choices(['memory', 'disk'])
         .default('memory'),
     )
+    .option('--sizes <list>', 'sizes of the floor, rising, such as 500,2000', sizes)
     .option('--quick', 'small sizes, to see that it works', false)
     .option('--json', 'print one JSON object on standard output', false)
     .exitOverride()

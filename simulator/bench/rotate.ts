@@ -18,8 +18,8 @@ const MOST_KILOBYTES = 100;
 const MESSAGES_EACH = 4;
 const SIGNATURES_EACH = 2;
 
-export async function benchRotation({ quick, state }: BenchOptions, steps: Steps): Promise<BenchResult> {
-  const sizes = quick ? QUICK_SIZES : SIZES;
+export async function benchRotation({ quick, state, sizes: chosen }: BenchOptions, steps: Steps): Promise<BenchResult> {
+  const sizes: readonly number[] = chosen ?? (quick ? QUICK_SIZES : SIZES);
   const largest = sizes.at(-1) ?? 0;
   await using realm = await steps.run('realm', {}, openRealm);
   const { pid } = realm.gateway.run;

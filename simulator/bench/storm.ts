@@ -30,8 +30,8 @@ async function left(realm: Realm, wanted: number): Promise<void> {
   }
 }
 
-export async function benchStorm({ quick, state }: BenchOptions, steps: Steps): Promise<BenchResult> {
-  const sizes = quick ? QUICK_SIZES : SIZES;
+export async function benchStorm({ quick, state, sizes: chosen }: BenchOptions, steps: Steps): Promise<BenchResult> {
+  const sizes: readonly number[] = chosen ?? (quick ? QUICK_SIZES : SIZES);
   const largest = sizes.at(-1) ?? 0;
   await using realm = await steps.run('realm', {}, openRealm);
   const { pid } = realm.gateway.run;

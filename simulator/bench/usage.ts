@@ -33,11 +33,12 @@ export async function residentOctets(pid: number): Promise<number> {
 }
 
 const SETTLE_STEP_MS = 1_000;
-const SETTLE_STEPS = 30;
-const CALM_STEPS = 4;
+/** V8 collects what is left over only once a process has been calm for several seconds. */
+const SETTLE_STEPS = 60;
+const CALM_STEPS = 12;
 const CALM_SHARE = 0.005;
 
-/** The resident set once it has changed little for a few seconds. */
+/** The resident set once it has changed little for a while. */
 export async function settledOctets(pid: number): Promise<number> {
   let last = await residentOctets(pid);
   for (let step = 0, calm = 0; step < SETTLE_STEPS && calm < CALM_STEPS; step += 1) {
