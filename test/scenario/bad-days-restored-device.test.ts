@@ -18,12 +18,13 @@ beforeAll(async () => {
 
 afterAll(() => casino.close());
 
-async function untilQuarantined(id: string, code: ErrorCode): Promise<void> {
+async function untilQuarantined(id: string, ...codes: readonly ErrorCode[]): Promise<void> {
   await casino.until(
     async () => (await casino.detail(id)).device.state.kind === 'quarantined',
     async () => (await casino.detail(id)).device.state,
   );
-  expect((await casino.detail(id)).device.state).toEqual({ kind: 'quarantined', code });
+  const { state } = (await casino.detail(id)).device;
+  expect(codes).toContain(state.kind === 'quarantined' ? state.code : state.kind);
   await casino.until(
     async () => !(await casino.detail(id)).sync.connected,
     () => `${id} off the broker`,
@@ -89,7 +90,8 @@ describe('given a copy of a device beside the device', () => {
     const clone = agentRun({ state: await openDiskState(copy), timing: { backoffMaxMs: 150 } });
     await clone.agent.start();
     try {
-      await untilQuarantined('egm-2', 'report.forked');
+      // A copy that is a report behind by the time it speaks cannot be told from a restored image.
+      await untilQuarantined('egm-2', 'report.forked', 'report.regressed');
     } finally {
       await clone.agent.stop();
     }
