@@ -4,7 +4,7 @@
  */
 import { errorCode, errorMessage, type ErrorCode } from '#schema/errors.ts';
 import type { AuditEvent } from '#schema/audit.ts';
-import type { DeviceId, Realm } from '#schema/ids.ts';
+import type { DeviceId, Realm, Sha256 } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Broker, ReportArrival } from '#gateway/ports/broker.ts';
@@ -13,7 +13,7 @@ import type { Metrics } from '#gateway/ports/metrics.ts';
 import type { ReportOutcome, VerifiedReport } from '#gateway/ports/store/delivery.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { decideReport } from './decide-report.ts';
-import { claimedSigner, SignerCache, verifyReport, type KnownSigner } from './verify-report.ts';
+import { readClaim, SignerCache, verifyReport, type KnownSigner } from './verify-report.ts';
 import { createWorker } from '#gateway/ports/worker.ts';
 
 export interface IntakePorts {
@@ -54,8 +54,7 @@ export function createIntake(ports: IntakePorts): Intake {
   const signers = new SignerCache(KNOWN_SIGNERS);
   let queue: ReportArrival[] = [];
 
-  const signerOf = async (arrival: ReportArrival): Promise<KnownSigner | undefined> => {
-    const fingerprint = claimedSigner(arrival.payload);
+  const signerOf = async (fingerprint: Sha256): Promise<KnownSigner | undefined> => {
     const known = signers.get(fingerprint);
     if (known !== undefined) return known;
     const found = await store.certificateByFingerprint(fingerprint);
@@ -81,12 +80,13 @@ export function createIntake(ports: IntakePorts): Intake {
 
   const verify = async (arrival: ReportArrival, now: Date): Promise<VerifiedReport | undefined> => {
     try {
-      const signer = await signerOf(arrival);
+      const claim = readClaim(arrival.payload);
+      const signer = await signerOf(claim.signer);
       if (signer === undefined) {
         await invalid(arrival, 'message.signer-untrusted', 'its certificate has no record');
         return undefined;
       }
-      return verifyReport(realm, arrival, signer, now);
+      return verifyReport(realm, arrival, claim.message, signer, now);
     } catch (error) {
       if (PASSING.has(errorCode(error))) throw error;
       await invalid(arrival, errorCode(error), errorMessage(error));

@@ -1,6 +1,12 @@
 /** From the bytes on a report topic to a verified report. */
 import { createHash } from 'node:crypto';
-import { parseSignedData, prepareSignerCertificate, verifySignedBy, type SignerCertificate } from '#pki/cms/verify.ts';
+import {
+  parseSignedData,
+  prepareSignerCertificate,
+  verifyParsedBy,
+  type ParsedSignedData,
+  type SignerCertificate,
+} from '#pki/cms/verify.ts';
 import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { Sha256, type Realm } from '#schema/ids.ts';
@@ -12,7 +18,7 @@ import type { VerifiedReport } from '#gateway/ports/store/delivery.ts';
 import type { CertificateRecord } from '#gateway/ports/store/records.ts';
 
 export interface KnownSigner {
-  readonly certificate: CertificateRecord;
+  readonly certificate: VerifiedReport['certificate'];
   readonly prepared: SignerCertificate;
 }
 
@@ -30,7 +36,8 @@ export class SignerCache {
   }
 
   add(fingerprint: string, certificate: CertificateRecord, der: Uint8Array): KnownSigner {
-    const known = { certificate, prepared: prepareSignerCertificate(der) };
+    const { serial, device, state } = certificate;
+    const known = { certificate: { serial, device, state }, prepared: prepareSignerCertificate(der) };
     if (this.entries.size >= this.limit) {
       const oldest = this.entries.keys().next();
       if (oldest.done !== true) this.entries.delete(oldest.value);
@@ -40,14 +47,20 @@ export class SignerCache {
   }
 }
 
-/** Fingerprint of the one certificate that the message says it is signed with. Nothing is verified. */
-export function claimedSigner(payload: Uint8Array): Sha256 {
-  const parsed = parseSignedData(payload, { maxBytes: MAX_MESSAGE_BYTES });
-  const [signer, ...more] = parsed.signers;
+export interface ClaimedReport {
+  readonly message: ParsedSignedData;
+  /** Fingerprint of the one certificate that the message says it is signed with. */
+  readonly signer: Sha256;
+}
+
+/** Reads the message. Nothing is verified. Errors: `message.malformed`, `input.too-large`. */
+export function readClaim(payload: Uint8Array): ClaimedReport {
+  const message = parseSignedData(payload, { maxBytes: MAX_MESSAGE_BYTES });
+  const [signer, ...more] = message.signers;
   if (signer?.certificate === undefined || more.length > 0) {
     throw new CroupierError('message.malformed', 'a report has one signer and carries its certificate');
   }
-  return Sha256.parse(certificateFingerprint(signer.certificate));
+  return { message, signer: Sha256.parse(certificateFingerprint(signer.certificate)) };
 }
 
 /**
@@ -59,10 +72,11 @@ export function claimedSigner(payload: Uint8Array): Sha256 {
 export function verifyReport(
   realm: Realm,
   arrival: ReportArrival,
+  message: ParsedSignedData,
   signer: KnownSigner,
   receivedAt: Date,
 ): VerifiedReport {
-  const content = verifySignedBy(arrival.payload, signer.prepared, { maxBytes: MAX_MESSAGE_BYTES });
+  const content = verifyParsedBy(message, signer.prepared);
   const text = Buffer.from(content.buffer, content.byteOffset, content.length).toString('utf8');
   const head = parseJson(MessageHead, text, 'message.malformed', 'report');
   if (head.v !== MESSAGE_VERSION)

@@ -110,6 +110,24 @@ export function readTbsKeyAndAlgorithm(tbs: Uint8Array): Pick<TbsFields, 'signat
   return { signatureAlgorithm, spki: fields.expect(0x30, 'public key').whole };
 }
 
+/**
+ * What a version 3 certificate (DER) is named by, without reading the rest of it. Errors: `der.malformed`.
+ */
+export function readCertificateNames(
+  der: Uint8Array,
+): Pick<ParsedCertificate, 'issuer' | 'serialNumber' | 'subjectKeyIdentifier'> {
+  const fields = readSequence(der, 'certificate').sequence('TBSCertificate');
+  fields.expect(0xa0, 'version');
+  const serialNumber = serialHex(fields.integerBytes('serial number'));
+  fields.expect(0x30, 'signature algorithm');
+  const issuer = fields.expect(0x30, 'issuer').whole;
+  for (const what of ['validity', 'subject', 'public key']) fields.expect(0x30, what);
+  fields.optional(0x81);
+  fields.optional(0x82);
+  const subjectKeyIdentifier = decode(readExtensions(fields), OID.subjectKeyIdentifier, readSubjectKeyIdentifier);
+  return { issuer, serialNumber, subjectKeyIdentifier };
+}
+
 /** Reads a TBSCertificate, DER. Errors: `der.malformed`. */
 export function parseTbs(tbs: Uint8Array): TbsFields {
   const fields = readSequence(tbs, 'TBSCertificate');

@@ -25,7 +25,10 @@ export function readIdentifier(reader: DerReader): CertificateIdentifier {
     : readIssuerAndSerialNumber(reader.sequence('issuer and serial number'));
 }
 
-const serialNumberOf = ({ serialNumber }: ParsedCertificate): Uint8Array =>
+/** What a certificate can be named by. */
+export type CertificateNames = Pick<ParsedCertificate, 'issuer' | 'serialNumber' | 'subjectKeyIdentifier'>;
+
+const serialNumberOf = ({ serialNumber }: CertificateNames): Uint8Array =>
   unsignedInteger(Buffer.from(serialNumber, 'hex'));
 
 /** IssuerAndSerialNumber of a certificate, DER. */
@@ -33,7 +36,7 @@ export const issuerAndSerialNumber = (certificate: ParsedCertificate): Uint8Arra
   sequence(certificate.issuer, serialNumberOf(certificate));
 
 /** Whether `identifier` names this certificate. */
-export function identifies(identifier: CertificateIdentifier, certificate: ParsedCertificate): boolean {
+export function identifies(identifier: CertificateIdentifier, certificate: CertificateNames): boolean {
   if (identifier.kind === 'subjectKeyIdentifier') {
     const { subjectKeyIdentifier } = certificate;
     return subjectKeyIdentifier !== undefined && equalBytes(identifier.value, subjectKeyIdentifier);

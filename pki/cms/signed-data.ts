@@ -7,7 +7,7 @@
  * for attributes), unsigned attributes, CRLs, attribute certificates.
  */
 import { Buffer } from 'node:buffer';
-import { parseCertificate } from '#pki/certificate/parse.ts';
+import { readCertificateNames } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { DerReader, readSequence } from '#pki/der/reader.ts';
 import { CroupierError } from '#schema/errors.ts';
@@ -100,7 +100,7 @@ function readSigner(reader: DerReader, certificates: readonly Uint8Array[]): Par
   signedAttributes[0] = 0x31;
   return {
     sid,
-    certificate: certificates.find((der) => identifies(sid, parseCertificate(der))),
+    certificate: certificates.find((der) => identifies(sid, readCertificateNames(der))),
     signedAttributes,
     contentType: required(attributes, OID.contentType, 'contentType').oid('contentType'),
     messageDigest: required(attributes, OID.messageDigest, 'messageDigest').octetString('messageDigest'),

@@ -2,11 +2,11 @@
 import { Buffer } from 'node:buffer';
 import { X509Certificate, hash, verify, type KeyObject } from 'node:crypto';
 import { validateChain, type ChainCache, type ChainTrust, type ValidatedChain } from '#pki/certificate/chain.ts';
-import { parseCertificate, type ParsedCertificate } from '#pki/certificate/parse.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import { OID } from '#pki/der/oid.ts';
 import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import { isAllowedKey } from './algorithms.ts';
-import { identifies } from './sid.ts';
+import { identifies, type CertificateNames } from './sid.ts';
 import { parseSignedData, type MessageLimits, type ParsedSignedData, type ParsedSigner } from './signed-data.ts';
 
 export { parseSignedData, type MessageLimits, type ParsedSignedData, type ParsedSigner } from './signed-data.ts';
@@ -39,7 +39,7 @@ export function verifySignature(parsed: ParsedSignedData, signerIndex: number, p
 /** A certificate made ready to verify many messages; see `prepareSignerCertificate`. */
 export interface SignerCertificate {
   readonly der: Uint8Array;
-  readonly fields: ParsedCertificate;
+  readonly names: CertificateNames;
   readonly publicKey: KeyObject;
 }
 
@@ -48,9 +48,11 @@ export interface SignerCertificate {
  * Errors: `certificate.malformed`.
  */
 export function prepareSignerCertificate(der: Uint8Array): SignerCertificate {
-  const fields = parseCertificate(der);
+  const { issuer, serialNumber, subjectKeyIdentifier } = parseCertificate(der);
   try {
-    return { der, fields, publicKey: new X509Certificate(der).publicKey };
+    // Not all that was parsed: whoever prepares, keeps one of these for each device.
+    const names = { issuer, serialNumber, subjectKeyIdentifier };
+    return { der, names, publicKey: new X509Certificate(der).publicKey };
   } catch (error) {
     throw new CroupierError('certificate.malformed', 'the certificate or its key cannot be parsed', { cause: error });
   }
@@ -69,16 +71,23 @@ export function verifySignedBy(
   limits: MessageLimits,
 ): Uint8Array {
   const parsed = parseSignedData(der, limits);
-  const expected = certificate instanceof Uint8Array ? prepareSignerCertificate(certificate) : certificate;
+  return verifyParsedBy(
+    parsed,
+    certificate instanceof Uint8Array ? prepareSignerCertificate(certificate) : certificate,
+  );
+}
+
+/** `verifySignedBy` of a message that has been parsed already. Errors: as there. */
+export function verifyParsedBy(parsed: ParsedSignedData, certificate: SignerCertificate): Uint8Array {
   const [signer, ...more] = parsed.signers;
   if (signer === undefined || more.length > 0) {
     throw new CroupierError('message.malformed', `the message has ${parsed.signers.length} signers instead of one`);
   }
-  if (!identifies(signer.sid, expected.fields)) throw invalid('the message names another signer');
-  if (parsed.certificates.length > 0 && Buffer.compare(signer.certificate ?? Buffer.of(), expected.der) !== 0) {
+  if (!identifies(signer.sid, certificate.names)) throw invalid('the message names another signer');
+  if (parsed.certificates.length > 0 && Buffer.compare(signer.certificate ?? Buffer.of(), certificate.der) !== 0) {
     throw invalid('the message carries another certificate of the signer');
   }
-  verifySignature(parsed, 0, expected.publicKey);
+  verifySignature(parsed, 0, certificate.publicKey);
   return parsed.content;
 }
 

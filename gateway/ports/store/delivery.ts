@@ -33,7 +33,7 @@ export interface VerifiedReport {
   readonly report: Report;
   /** SHA-256 of the message as received. */
   readonly digest: Sha256;
-  readonly certificate: CertificateRecord;
+  readonly certificate: Pick<CertificateRecord, 'serial' | 'device' | 'state'>;
   readonly address: string | undefined;
   readonly receivedAt: Date;
 }

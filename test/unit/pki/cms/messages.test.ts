@@ -33,7 +33,7 @@ beforeAll(() => {
   rsa = pki.issue('rsa', { key: 'RSA-2048', extensions: SIGNER });
   withoutKeyIdentifier = pki.issue('bare', { extensions: ['subjectKeyIdentifier=none', 'keyUsage=digitalSignature'] });
   // Another key under the same name and key identifier.
-  const ski = Buffer.from(prepareSignerCertificate(p256.certificate).fields.subjectKeyIdentifier ?? []).toString('hex');
+  const ski = Buffer.from(prepareSignerCertificate(p256.certificate).names.subjectKeyIdentifier ?? []).toString('hex');
   twin = pki.issue('p256', { extensions: [`subjectKeyIdentifier=${ski}`, 'keyUsage=digitalSignature'] });
 });
 afterAll(() => pki[Symbol.dispose]());
