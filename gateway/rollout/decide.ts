@@ -79,7 +79,10 @@ export function decideProgress(
           })
         : { kind: 'stay' };
     case 'ready':
-      return advance(rollout, 'active', activation(rollout, keySet), GATEWAY, {});
+      // Since it became ready, a service may have come back from quarantine.
+      return activationHold(progress) === undefined
+        ? advance(rollout, 'active', activation(rollout, keySet), GATEWAY, {})
+        : { kind: 'stay' };
     case 'retiring':
       return progress.oldInUse === 0
         ? advance(

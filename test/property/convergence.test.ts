@@ -9,7 +9,7 @@ import type { Store } from '#gateway/ports/store/index.ts';
 import { errorCode } from '#schema/errors.ts';
 import type { DeviceId } from '#schema/ids.ts';
 import { selects } from '#schema/policy.ts';
-import { DEVICES, FloorTemplate, REPORT_MAC, WALLET } from './floor-template.ts';
+import { DEVICES, EGM_1, FloorTemplate, SERVICE_1, REPORT_MAC, WALLET } from './floor-template.ts';
 import { FloorWorld, NO_FAULTS } from './floor-world.ts';
 import { Oracles } from './oracles.ts';
 
@@ -19,6 +19,9 @@ const RUNS = Number(process.env['CROUPIER_PROPERTY_RUNS'] ?? 60);
 /** Updates beside those for changes: one under way to the connection before, the one that catches up, one for the time
  * if links came between, one where two changes overtake each other. */
 const BESIDES = 4;
+
+/** A report is made every quarter of an hour at the least. */
+const LONGEST_MS = 20 * 60_000;
 
 let template: FloorTemplate;
 
@@ -78,6 +81,31 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('release' as const), device }) },
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** Stories that once went wrong, or that chance would rarely tell. */
+const KNOWN_STORIES: [Step[]][] = [
+  [
+    // A device uses a version that it has not reported to use, and is away when the version is to be retired.
+    [
+      { do: 'rotate', keySet: WALLET },
+      { do: 'crash device', device: EGM_1, after: 0, isDurable: true },
+      { do: 'rotate and remove', keySet: WALLET, removal: 'retire' },
+      { do: 'rotate and remove', keySet: WALLET, removal: 'retire' },
+      { do: 'wait', ms: 1_000 },
+    ],
+  ],
+  [
+    // The gateway dies between the two steps of an activation, and a service comes back from quarantine meanwhile.
+    [
+      { do: 'quarantine', device: SERVICE_1 },
+      { do: 'rotate', keySet: WALLET },
+      { do: 'crash gateway', after: 6, isDurable: false },
+      { do: 'wait', ms: 1_000 },
+      { do: 'rotate', keySet: REPORT_MAC },
+      { do: 'wait', ms: 1_000 },
+    ],
+  ],
+];
 
 /** Refusals of operators' commands are answers, not faults. */
 async function ask(command: () => Promise<void>): Promise<void> {
@@ -206,7 +234,7 @@ async function differences(world: FloorWorld, id: DeviceId): Promise<object | un
 }
 
 /** From here on nothing is lost and everybody stays: convergence is owed, at a price that is known (I3). */
-async function converge(world: FloorWorld): Promise<void> {
+async function converge(world: FloorWorld, reconnects: boolean): Promise<void> {
   world.faults = NO_FAULTS;
   world.gatewayCrash = undefined;
   for (const one of world.devices.values()) {
@@ -217,7 +245,8 @@ async function converge(world: FloorWorld): Promise<void> {
   await world.startGateway();
   await powerUp(world);
   for (const id of DEVICES) await ask(() => world.contain(id, 'release'));
-  for (const one of world.devices.values()) one.drop?.();
+  // Who stays connected must converge, too: by what is sent again, or by the next report that is due anyway.
+  if (reconnects) for (const one of world.devices.values()) one.drop?.();
   const revisions = async () =>
     new Map(((await store(world)?.keySets()) ?? []).map(({ name, revision }) => [name, revision]));
   const before = await revisions();
@@ -226,8 +255,9 @@ async function converge(world: FloorWorld): Promise<void> {
 
   const open = async (): Promise<object[]> =>
     (await Promise.all(DEVICES.map((id) => differences(world, id)))).filter((one) => one !== undefined);
-  for (let waited = 0; waited < 300_000 && (await open()).length > 0; waited += 5_000) await world.advance(5_000);
-  expect(await open(), 'I3: still different after five quiet minutes').toEqual([]);
+  for (let waited = 0; waited < LONGEST_MS && (await open()).length > 0; waited += 5_000)
+    await world.advance(5_000, 5_000);
+  expect(await open(), 'I3: still different after twenty quiet minutes').toEqual([]);
 
   const raised = [...(await revisions())].reduce(
     (sum, [name, revision]) => sum + revision - (before.get(name) ?? 0),
@@ -244,7 +274,7 @@ async function converge(world: FloorWorld): Promise<void> {
     );
   }
   world.oracles.sent.clear();
-  await world.advance(120_000);
+  await world.advance(120_000, 5_000);
   expect([...world.oracles.sent], 'I3: once converged, nothing is sent').toEqual([]);
 }
 
@@ -261,12 +291,17 @@ describe('given a floor of real agents and the real decisions of the gateway', (
             await take(world, one);
             await world.settle();
           }
-          await converge(world);
+          await converge(world, story.length % 2 === 0);
         } finally {
           await world.close();
         }
       }),
-      { seed: SEED, numRuns: RUNS, endOnFailure: process.env['CROUPIER_PROPERTY_SHRINK'] === undefined },
+      {
+        seed: SEED,
+        numRuns: RUNS,
+        examples: KNOWN_STORIES,
+        endOnFailure: process.env['CROUPIER_PROPERTY_SHRINK'] === undefined,
+      },
     );
     expect(run).toBeGreaterThanOrEqual(RUNS);
   });

@@ -20,7 +20,9 @@ import { MessageAuthority } from '#test/support/message-authority.ts';
 
 export const WALLET = KeySetName.parse('wallet-kek');
 export const REPORT_MAC = KeySetName.parse('report-mac');
-export const DEVICES = ['egm-1', 'egm-2', 'service-1'].map((id) => DeviceId.parse(id));
+export const EGM_1 = DeviceId.parse('egm-1');
+export const SERVICE_1 = DeviceId.parse('service-1');
+export const DEVICES = [EGM_1, DeviceId.parse('egm-2'), SERVICE_1];
 export const isService = (device: DeviceId): boolean => device.startsWith('service');
 
 const POLICY = `version: 1

@@ -166,10 +166,10 @@ export class FloorWorld {
   }
 
   /** Lets some time pass in small steps, each until nothing moves any more. */
-  async advance(ms: number): Promise<void> {
+  async advance(ms: number, step = 1_000): Promise<void> {
     await this.settle();
-    for (let left = ms; left > 0; left -= 1_000) {
-      this.clock.advance(Math.min(left, 1_000));
+    for (let left = ms; left > 0; left -= step) {
+      this.clock.advance(Math.min(left, step));
       await this.settle();
     }
   }

@@ -39,7 +39,10 @@ export interface RolloutProgress {
   readonly servicesUnstored: number;
   /** Targets not connected that have not reached the rollout's present goal. */
   readonly offlineBehind: number;
-  /** Devices, in the rollout or not, that still have the old version in use. */
+  /**
+   * Devices, in the rollout or not, that may have the old version in use: they were given it, or proved to hold it
+   * stored or active, and have not proved to use a newer one.
+   */
   readonly oldInUse: number;
   /** Devices that still hold the old version's bytes. */
   readonly oldHeld: number;

@@ -1,5 +1,5 @@
 /** Counts over the targets of a rollout. Each is one pass over an index, so that 50,000 targets take milliseconds. */
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import { z } from 'zod';
 import { deviceKeyVersions, devices, deviceSync, rolloutTargets } from '#schema/tables.ts';
@@ -32,6 +32,8 @@ const GOAL: Readonly<Record<RolloutState, (typeof PATH)[number]>> = {
 const AWAITED: readonly TargetState[] = ['pending', 'offered'];
 const UNSTORED: readonly TargetState[] = [...AWAITED, 'stalled', 'refused'];
 const HELD: readonly DeviceKeyVersion['state'][] = ['offered', 'stored', 'active', 'retired'];
+/** A device that was given a version may use it by now, whatever it reported last, unless it has proved to be beyond it. */
+const USABLE: readonly DeviceKeyVersion['state'][] = ['offered', 'stored', 'active'];
 
 const targetCount = reader(z.object({ state: TargetStateColumn, total: z.int(), online: z.int() }), 'rollout_targets');
 const counted = reader(z.object({ devices: z.int() }), 'device_key_versions');
@@ -71,7 +73,7 @@ export function rolloutProgress(db: BetterSQLite3Database, rollout: RolloutRecor
     reachableUnstored: sum(({ state, online }) => (AWAITED.includes(state) ? online : 0)),
     servicesUnstored: servicesUnstored(db, rollout),
     offlineBehind: sum(({ state, total, online }) => (behind.has(state) ? total - online : 0)),
-    oldInUse: devicesWith(db, rollout, ['active']),
+    oldInUse: devicesWith(db, rollout, USABLE, isBeyond),
     oldHeld: devicesWith(db, rollout, HELD),
   };
 }
@@ -86,10 +88,19 @@ function servicesUnstored(db: BetterSQLite3Database, rollout: RolloutRecord): nu
   return counted(row).devices;
 }
 
-/** Devices that have the old version in one of `states`: all of them, less the few that are contained. */
-function devicesWith(db: BetterSQLite3Database, rollout: RolloutRecord, states: readonly string[]): number {
+/** The device has proved to use a newer version: it never goes back. */
+const isBeyond = sql`exists (select 1 from ${deviceKeyVersions} as newer where newer.device = ${deviceKeyVersions.device}
+  and newer.key_set = ${deviceKeyVersions.keySet} and newer.version > ${deviceKeyVersions.version} and newer.state = 'active')`;
+
+/** Devices that have the old version in one of `states`: all of them but for `excepted`, less the few that are contained. */
+function devicesWith(
+  db: BetterSQLite3Database,
+  rollout: RolloutRecord,
+  states: readonly string[],
+  excepted: SQL = sql`false`,
+): number {
   const old = sql`${deviceKeyVersions.keySet} = ${rollout.keySet} and ${deviceKeyVersions.version} = ${rollout.fromVersion}
-    and ${deviceKeyVersions.state} in (${list(states)})`;
+    and ${deviceKeyVersions.state} in (${list(states)}) and not ${excepted}`;
   const all = db.get(sql`select count(*) as devices from ${deviceKeyVersions} where ${old}`);
   const contained = db.get(
     sql`select count(*) as devices from ${devices} cross join ${deviceKeyVersions} on ${deviceKeyVersions.device} = ${devices.id}

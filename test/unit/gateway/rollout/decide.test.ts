@@ -31,6 +31,7 @@ describe('activation waits for what was measured', () => {
     ['nobody has proved to have it', { byState: { pending: 12 } }],
   ])('given %s, then it stays', (_, over) => {
     expect(step('distributing', over)).toEqual({ kind: 'stay' });
+    expect(step('ready', over), 'what held before it was ready holds after').toEqual({ kind: 'stay' });
     expect(activationHold(progress(over))).toBeDefined();
   });
 
