@@ -205,13 +205,20 @@ function moveTarget(
 }
 
 /**
- * Whether the first answer to this boot of the device may still be on its way, behind the trust links sent with it: each
- * link is reported, and an update for each report would make the walk cost its square.
+ * Whether the latest update is still on its way behind something older that the report answers: a trust link, or an
+ * update sent before. If each such answer were answered at once, updates and reports would chase each other for ever.
  */
-function isAnswerUnderWay({ sync }: DeliveryState, report: Report, now: Date): boolean {
-  const { attempts, dueAt, boots, trustVersion } = sync;
-  const isAwaited = attempts === 1 && dueAt !== undefined && dueAt > now;
-  return isAwaited && boots[0] === report.bootId && report.trustVersion > trustVersion;
+function isLatestUnderWay({ sync }: DeliveryState, report: Report, now: Date): boolean {
+  const { attempts, dueAt, boots, lastSeenAt, lastReportAt } = sync;
+  const isAwaited = attempts > 0 && dueAt !== undefined && dueAt > now;
+  const isSameConnection =
+    boots[0] === report.bootId &&
+    !(lastSeenAt !== undefined && lastReportAt !== undefined && lastSeenAt > lastReportAt);
+  const answersOlder =
+    report.trustVersion > sync.trustVersion ||
+    report.lastSeq > sync.lastSeq ||
+    report.results.some(({ seq }) => seq > sync.lastSeq && seq < sync.seq);
+  return isAwaited && isSameConnection && answersOlder;
 }
 
 /** When the dispatcher looks at the device next. */
@@ -228,8 +235,12 @@ function due(
   if (!differs && report.clock.trusted) return { dueAt: undefined, attempts: 0 };
   const answersLatest =
     report.lastSeq === state.sync.seq || report.results.some((result) => result.seq === state.sync.seq);
-  if (!proved && !answersLatest && isAnswerUnderWay(state, report, now)) {
-    return { dueAt: state.sync.dueAt, attempts: state.sync.attempts };
+  if (!answersLatest && isLatestUnderWay(state, report, now)) {
+    const soonest = now.getTime() + resendDelay(0, policy, spreadOf(report.device, 0));
+    return {
+      dueAt: new Date(Math.min(soonest, state.sync.dueAt?.getTime() ?? soonest)),
+      attempts: state.sync.attempts,
+    };
   }
   const progressed = proved || report.trustVersion > state.sync.trustVersion;
   if (progressed || !answersLatest) return { dueAt: now, attempts: 0 };
