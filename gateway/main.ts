@@ -116,6 +116,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   const forDevices = (identity: TlsIdentity) => ({
     ...identity,
     clientCas: [encodePem('CERTIFICATE', authorities.deviceCa.certificate)],
+    keyExchange: config.tls.keyExchange,
   });
   const tls = await ownTls();
   const deviceTls = forDevices(tls);

@@ -5,6 +5,10 @@ import { Duration } from './parse.ts';
 
 const Port = z.int().min(0).max(65_535);
 
+/** Groups of a TLS 1.3 key exchange, as OpenSSL names them; the first is ML-KEM-768 with X25519. */
+export const KEY_EXCHANGES = ['X25519MLKEM768', 'X25519', 'P-256', 'P-384'] as const;
+export type KeyExchange = (typeof KEY_EXCHANGES)[number];
+
 export const Config = z.strictObject({
   realm: Realm,
   /** Organisation in certificates. */
@@ -20,6 +24,15 @@ export const Config = z.strictObject({
     .prefault({}),
   /** How devices reach the gateway; DNS names and IP addresses go into its TLS certificate, the first into tickets. */
   names: z.array(z.string().min(1).max(253)).min(1).default(['localhost', '127.0.0.1']),
+  tls: z
+    .strictObject({
+      /**
+       * Offered to devices. The hybrid with ML-KEM keeps recorded traffic from a quantum computer of later times, and
+       * costs memory for each connection (docs/performance.md).
+       */
+      keyExchange: z.array(z.enum(KEY_EXCHANGES)).min(1).default(['X25519', 'P-256', 'P-384']),
+    })
+    .prefault({}),
   hsm: z.strictObject({
     /** Path of the PKCS#11 module. */
     module: z.string(),

@@ -12,6 +12,8 @@ export interface BrokerTls {
   readonly cert: string;
   /** Device CA certificates, PEM, one each: only certificates directly or indirectly below these pass. */
   readonly clientCas: readonly string[];
+  /** Groups of the key exchange, as OpenSSL names them; Node's choice unless told. */
+  readonly keyExchange?: readonly string[];
 }
 
 export interface TlsListenerOptions {
@@ -65,6 +67,7 @@ function tlsServer(options: TlsListenerOptions, tls: BrokerTls): TlsServer {
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
+      ...(tls.keyExchange === undefined ? {} : { ecdhCurve: tls.keyExchange.join(':') }),
       handshakeTimeout: options.handshakeTimeoutMs,
       secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
     });

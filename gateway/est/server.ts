@@ -36,6 +36,8 @@ export interface EstTls {
   readonly cert: string;
   /** Device CA certificates, PEM, one each: clients are told to choose a certificate below one of these. */
   readonly clientCas: readonly string[];
+  /** Groups of the key exchange, as OpenSSL names them; Node's choice unless told. */
+  readonly keyExchange?: readonly string[];
 }
 
 export interface EstMetrics {
@@ -73,12 +75,13 @@ export interface EstServer {
  * No session is resumed: every connection proves its key again, and tls-unique stays the client's Finished. TLS 1.2
  * stays, since clients that are out there speak nothing newer.
  */
-function secureOptions({ key, cert, clientCas }: EstTls): SecureContextOptions {
+function secureOptions({ key, cert, clientCas, keyExchange }: EstTls): SecureContextOptions {
   return {
     key,
     cert,
     ca: [...clientCas],
     minVersion: 'TLSv1.2',
+    ...(keyExchange === undefined ? {} : { ecdhCurve: keyExchange.join(':') }),
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
