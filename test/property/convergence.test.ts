@@ -14,7 +14,7 @@ import { FloorWorld, NO_FAULTS } from './floor-world.ts';
 import { Oracles } from './oracles.ts';
 
 const SEED = Number(process.env['CROUPIER_PROPERTY_SEED'] ?? 20_261_121);
-const RUNS = Number(process.env['CROUPIER_PROPERTY_RUNS'] ?? 60);
+const RUNS = Number(process.env['CROUPIER_PROPERTY_RUNS'] ?? 50);
 
 /** Updates beside those for changes: one under way to the connection before, the one that catches up, one for the time
  * if links came between, one where two changes overtake each other. */

@@ -140,6 +140,8 @@ export class FloorWorld {
     if (gateway.isDead) throw new CroupierError('network.unreachable');
     const link = gateway.broker.connect(device.id, { serial: verdict.serial });
     const lost = new Set<(error: Error) => void>();
+    // A connection begins with what the boot before left unsent, and MQTT keeps that first; the rest may overtake.
+    let firstArrives: number | undefined;
     link.onMessage((topic, payload) => this.carry(() => link.connected && request.onMessage(topic, payload)));
     link.onClose(() => {
       for (const lose of lost) lose(new CroupierError('network.unreachable'));
@@ -152,10 +154,16 @@ export class FloorWorld {
         this.oracles.devicePublishes(device.id, payload);
         return new Promise<void>((resolve, reject) => {
           lost.add(reject);
-          const isLost = this.carry(() => {
-            if (link.connected) link.publish(topic, payload);
-            resolve();
-          });
+          const isLost = this.carry(
+            () => {
+              if (link.connected) link.publish(topic, payload);
+              resolve();
+            },
+            (arrives) => {
+              firstArrives ??= arrives;
+              return Math.max(arrives, firstArrives);
+            },
+          );
           // The broker acknowledged it, and then the gateway never saw it.
           if (isLost) resolve();
         });
@@ -263,14 +271,15 @@ export class FloorWorld {
   }
 
   /** True if the message will never arrive. */
-  private carry(deliver: () => void): boolean {
+  private carry(deliver: () => void, ordered: (arrives: number) => number = (arrives) => arrives): boolean {
     const { lose, duplicate, maxDelayMs } = this.faults;
     this.activity += 1;
     if (this.fates.fraction() < lose) return true;
     const times = this.fates.fraction() < duplicate ? 2 : 1;
     for (let sent = 0; sent < times; sent += 1) {
-      const delay = this.fates.fraction() * maxDelayMs;
-      if (delay === 0) queueMicrotask(deliver);
+      const sentAt = this.clock.monotonic();
+      const delay = ordered(sentAt + this.fates.fraction() * maxDelayMs) - sentAt;
+      if (delay <= 0) queueMicrotask(deliver);
       else this.clock.after(delay, deliver);
     }
     return false;
