@@ -47,6 +47,18 @@ describe('who gets an update', () => {
     expect(dispatch(rotating('pending', over))).toMatchObject({ kind: 'settle' });
   });
 
+  test('given a device that has just connected, then its report is waited for, but not for ever', () => {
+    const state = rotating('pending', { sync: sync({ lastReportAt: second(1), lastSeenAt: second(50) }) });
+    const until = new Date(second(50).getTime() + DELIVERY.resendAfter);
+    expect(decideDispatch(state, second(51), DELIVERY)).toEqual({
+      kind: 'settle',
+      dueAt: until,
+      attempts: 0,
+      targets: [],
+    });
+    expect(decideDispatch(state, until, DELIVERY)).toMatchObject({ kind: 'send' });
+  });
+
   test('given a device without trusted time, then its nonce is answered once', () => {
     const asking = deliveryOf({ sync: sync({ clockTrusted: false }) });
     expect(dispatch(asking)).toMatchObject({

@@ -295,6 +295,27 @@ describe('what a report proves', () => {
     },
   );
 
+  test.each<[string, Partial<Report>]>([
+    ['an older update', { lastSeq: Seq.parse(41) }],
+    ['a trust link sent before it', { lastSeq: Seq.parse(40), trustVersion: trust(2) }],
+    [
+      'an older update by refusing it',
+      { lastSeq: Seq.parse(40), results: [{ seq: Seq.parse(41), outcome: 'refused', code: 'message.expired' }] },
+    ],
+  ])('given an update under way, when a report answers %s, then its own answer is waited for', (_, over) => {
+    const awaited = { seq: 42, lastSeq: 40, attempts: 1, dueAt: second(110) };
+    const state = rotating('offered', { sync: sync(awaited), trustLatest: trust(3) });
+    expect(decide(state, next([versionOf(1, 'active')], over))).toMatchObject({ dueAt: second(110), attempts: 1 });
+    const reconnected = rotating('offered', {
+      sync: sync({ ...awaited, lastSeenAt: second(50) }),
+      trustLatest: trust(3),
+    });
+    expect(
+      decide(reconnected, next([versionOf(1, 'active')], over)),
+      'not over a connection that has ended',
+    ).toMatchObject({ dueAt: second(102) });
+  });
+
   test('given a device that confirms every update and never holds what it should, then asking again is not hurried', () => {
     const state = rotating('offered', { sync: sync({ seq: 42, attempts: 2 }) });
     const outcome = decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }));
