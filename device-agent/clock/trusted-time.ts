@@ -38,7 +38,7 @@ export class TrustedTime {
   }
 
   /**
-   * A verified message that answers our latest nonce says that it is `time`. That it took a while to arrive makes the
+   * A verified message that answers a recent nonce of ours says that it is `time`. That it took a while to arrive makes the
    * reading late by less than the exchange took; a reading never goes back.
    */
   learn(time: Date): void {

@@ -9,6 +9,7 @@ import { RefusalLimit } from './refusal-limit.ts';
 
 /** An answer to a nonce that comes later than this says nothing about the time now. */
 const NONCE_LIFE_MS = 5 * 60_000;
+const NONCES_KEPT = 64;
 const REPORT_JITTER = 0.1;
 
 interface Connection {
@@ -25,7 +26,8 @@ export class Reporter {
   private acknowledged = 0;
   /** The results that an acknowledged report carried. */
   private told = new Set<UpdateResult>();
-  private nonce: { readonly value: string; readonly sentAt: number } | undefined;
+  /** Nonces of the latest reports, oldest first, with the time of the monotonic clock when they were made. */
+  private readonly nonces = new Map<string, number>();
 
   constructor(context: AgentContext) {
     this.context = context;
@@ -44,10 +46,13 @@ export class Reporter {
     this.context.deadlines.clear('refusals');
   }
 
-  /** Whether `nonce` is that of the latest report, sent a short while ago. */
+  /**
+   * Whether `nonce` is that of a report sent a short while ago. Not only of the latest: an update that was sent with
+   * trust links arrives after the reports that each link has caused.
+   */
   isFresh(nonce: string | null): boolean {
-    if (this.nonce === undefined || nonce !== this.nonce.value) return false;
-    return this.context.clock.monotonic() - this.nonce.sentAt < NONCE_LIFE_MS;
+    const sentAt = nonce === null ? undefined : this.nonces.get(nonce);
+    return sentAt !== undefined && this.context.clock.monotonic() - sentAt < NONCE_LIFE_MS;
   }
 
   /**
@@ -67,7 +72,7 @@ export class Reporter {
     const { bootId, agent } = this.context;
     const reported = await withNextReport(next, connection.slot, { bootId, nonce, time: time.read(), agent });
     await held.commit(reported);
-    this.nonce = { value: nonce, sentAt: this.context.clock.monotonic() };
+    this.remember(nonce);
     this.scheduleNext();
     const { last, counter } = reported.report;
     return { sent: this.publish(last, counter, reported.results, false) };
@@ -98,6 +103,12 @@ export class Reporter {
       if (!this.refusals.isHolding) return;
       queue.run(() => this.report()).catch((error: unknown) => fault('report', error));
     });
+  }
+
+  private remember(nonce: string): void {
+    this.nonces.set(nonce, this.context.clock.monotonic());
+    const oldest = this.nonces.keys().next().value;
+    if (this.nonces.size > NONCES_KEPT && oldest !== undefined) this.nonces.delete(oldest);
   }
 
   private scheduleNext(): void {
