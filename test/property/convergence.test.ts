@@ -96,6 +96,14 @@ const KNOWN_STORIES: [Step[]][] = [
       { do: 'wait', ms: 1_000 },
     ],
   ],
+  // Everything sent is lost, the devices stay connected: an odd number of steps.
+  [
+    [
+      { do: 'network', lose: 1, duplicate: 0, maxDelayMs: 0 },
+      { do: 'rotate', keySet: WALLET },
+      { do: 'wait', ms: 1_000 },
+    ],
+  ],
   // The gateway dies between the two steps of an activation, and a service comes back from quarantine before it goes on.
   ...Array.from({ length: 10 }, (_, after): [Step[]] => [
     [
