@@ -66,7 +66,7 @@ const step = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       do: fc.constant('network' as const),
-      lose: fc.constantFrom(0, 0.2, 0.5),
+      lose: fc.constantFrom(0, 0.2, 0.5, 1),
       duplicate: fc.constantFrom(0, 0.3),
       maxDelayMs: fc.constantFrom(0, 500, 4_000),
     }),
