@@ -33,4 +33,7 @@ UV_THREADPOOL_SIZE=${UV_THREADPOOL_SIZE:-4}
 # Halves the start-up time; where the directory cannot be written, Node goes without.
 NODE_COMPILE_CACHE=${NODE_COMPILE_CACHE:-$root/node_modules/.cache/compile}
 export UV_THREADPOOL_SIZE NODE_COMPILE_CACHE
+# TLS connections keep large buffers of which they use little: apart from the heap, the rest costs no memory.
+GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.mmap_threshold=16384:glibc.malloc.mmap_max=32768}
+export GLIBC_TUNABLES
 exec "$node" "$root/$entry" "$@"

@@ -78,7 +78,7 @@ function prepareConnection(sqlite: Database.Database): void {
   sqlite.pragma('temp_store = MEMORY');
   // A cache of our own instead of a memory map: there, a failing disk would end the process instead of a statement.
   sqlite.pragma('mmap_size = 0');
-  sqlite.pragma('cache_size = -65536');
+  sqlite.pragma('cache_size = -32768');
   sqlite.pragma('wal_autocheckpoint = 4000');
   sqlite.pragma('journal_size_limit = 67108864');
 }
