@@ -1,7 +1,13 @@
 /** The wire that an agent sees: EST over TLS, an aedes broker over TLS, the public listener. For the agent's own tests. */
 import { Buffer } from 'node:buffer';
-import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
+import {
+  createServer as createHttpServer,
+  Server as HttpServer,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
+import type { Server as NetServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { Aedes } from 'aedes';
@@ -57,7 +63,7 @@ export class DeviceSideGateway {
   isPublicDown = false;
   /** Serial numbers that the broker refuses. */
   readonly refusedSerials = new Set<string>();
-  private readonly servers: Server[] = [];
+  private readonly servers: NetServer[] = [];
   private readonly sockets = new Set<TLSSocket>();
   private broker: Aedes | undefined;
   private ports = { est: 0, mqtt: 0, public: 0 };
@@ -135,7 +141,7 @@ export class DeviceSideGateway {
     this.dropConnections();
     await new Promise<void>((resolve) => this.broker?.close(() => resolve()));
     for (const server of this.servers) {
-      server.closeAllConnections?.();
+      if (server instanceof HttpServer || server instanceof HttpsServer) server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     }
   }
@@ -170,7 +176,7 @@ export class DeviceSideGateway {
       else broker.handle(socket);
     });
     this.ports = { est: await bound(est), mqtt: await bound(mqtt), public: await bound(publicListener) };
-    this.servers.push(est, mqtt as unknown as Server, publicListener);
+    this.servers.push(est, mqtt, publicListener);
   }
 
   private async newBroker(): Promise<Aedes> {
@@ -255,7 +261,7 @@ function verified(der: Uint8Array, certificates: readonly Uint8Array[]): Report 
   throw failure;
 }
 
-async function bound(server: Server | ReturnType<typeof createTlsServer>): Promise<number> {
+async function bound(server: NetServer): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }
