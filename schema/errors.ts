@@ -213,6 +213,56 @@ export const ERROR_CATALOGUE = {
   ),
 
   // Governance
+  'rollout.plan-not-found': entry('The policy has no rollout plan of this name.', 'See rollouts.plans of the policy.'),
+  'rollout.plan-invalid': entry(
+    'The plan cannot be carried out: its waves overlap, miss devices, or can never pass.',
+    'Correct the plan in the policy; croupier rollout plan shows what it would do.',
+  ),
+  'rollout.plan-changed': entry(
+    'The plan is not the one that was approved.',
+    'Look at croupier rollout plan again, and ask again.',
+  ),
+  'rollout.under-way': entry('A rollout of the same thing is under way.', 'Let it end, or abort it first.'),
+  'rollout.errors-exceeded': entry(
+    'More targets failed than the plan allows.',
+    'See croupier rollout show; mend the devices, retry or exempt them, then resume.',
+  ),
+  'rollout.service-lags': entry(
+    'A service that must have the change first does not take it.',
+    'Mend the service, then resume the rollout.',
+  ),
+  'rollout.halted': entry('A person paused the rollout.', 'Resume it when the reason is gone.'),
+  'rollout.activation-overdue': entry(
+    'The device stored the change and does not use it.',
+    'Look at the applications of the device; it goes on by itself once it uses the change.',
+  ),
+  'rollout.stragglers': entry(
+    'Devices are still behind long after the others.',
+    'Bring them back, or have them signed off by two people.',
+  ),
+  'keyset.rotation-due': entry('The cryptoperiod of the key set ends soon.', 'Rotate it: croupier rotate.'),
+  'keyset.rotation-overdue': entry('The cryptoperiod of the key set is over.', 'Rotate it: croupier rotate.'),
+  'keyset.compromised': entry('A key version is compromised.', 'Watch its successor reach the devices.'),
+  'keyset.version-lost': entry(
+    'Devices hold a key version that the gateway does not know.',
+    'The gateway was restored from an older backup: rotate the key set.',
+  ),
+  'report.version-unexpected': entry(
+    'A device holds a key version that it was never sent.',
+    'Find out where it has it from; treat as an incident.',
+  ),
+  'report.ahead': entry(
+    'A device has processed an update that the gateway has no record of.',
+    'The gateway was restored from an older backup; see docs/restore.md.',
+  ),
+  'authority.not-found': entry('There is no such authority.', 'See croupier authority list.'),
+  'authority.state-refused': entry('The state of the authority does not allow this.', 'See croupier authority list.'),
+  'authority.certificate-mismatch': entry(
+    'The certificate does not fit the authority that it is for.',
+    'Have the request of croupier authority prepare signed, and nothing else.',
+  ),
+  'alert.not-found': entry('There is no open alert of this number.', 'See croupier alert list.'),
+  'webhook.failed': entry('A webhook was not taken.', 'Check its address; it is repeated until it is.'),
   'operator.unauthenticated': entry('The operator token is missing or wrong.', 'Pass a token file with --token-file.'),
   'operator.rate-limited': entry('Too many requests.', 'Repeat after the interval named.'),
   'operator.forbidden': entry('The role of the operator does not allow this.', 'Ask somebody with the named role.'),

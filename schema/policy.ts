@@ -3,6 +3,9 @@ import { z } from 'zod';
 import { DeviceClass, KeySetName, SiteName } from './ids.ts';
 import { WorkingKeyAlgorithm, WorkingKeyUse } from './messages/common.ts';
 import { Duration } from './parse.ts';
+import { PlanName, RolloutsPolicy, Selector } from './rollout-plan.ts';
+
+export { selects, Selector } from './rollout-plan.ts';
 
 /** Names as in pki/keys/signer.ts. */
 export const DEVICE_KEY_TYPES = ['EC-P256', 'EC-P384', 'RSA-2048', 'RSA-3072', 'RSA-4096', 'Ed25519'] as const;
@@ -26,14 +29,6 @@ export const ClassPolicy = z.strictObject({
 });
 export type ClassPolicy = z.infer<typeof ClassPolicy>;
 
-/** Which devices: every named condition must hold; an empty selector means all. */
-export const Selector = z.strictObject({
-  class: z.array(DeviceClass).optional(),
-  site: z.array(SiteName).optional(),
-  labels: z.record(z.string(), z.string()).optional(),
-});
-export type Selector = z.infer<typeof Selector>;
-
 export const KeySetPolicy = z.strictObject({
   algorithm: WorkingKeyAlgorithm,
   use: WorkingKeyUse,
@@ -42,6 +37,15 @@ export const KeySetPolicy = z.strictObject({
   selector: Selector.default({}),
   /** Originator usage period (SP 800-57 part 1, 5.3). */
   cryptoperiod: Duration.default(days(90)),
+  rotation: z
+    .strictObject({
+      /** `propose`: an alert says when it is due. `automatic`: it is started when it is due. `manual`: it is only listed. */
+      start: z.enum(['manual', 'propose', 'automatic']).default('propose'),
+      /** Due so long before the cryptoperiod ends. */
+      lead: Duration.default(days(14)),
+      plan: PlanName.optional(),
+    })
+    .prefault({}),
 });
 export type KeySetPolicy = z.infer<typeof KeySetPolicy>;
 
@@ -60,6 +64,7 @@ export const Policy = z.strictObject({
     })
     .prefault({}),
   trust: z.strictObject({ validity: Duration.default(days(365)) }).prefault({}),
+  rollouts: RolloutsPolicy.prefault({}),
   delivery: z
     .strictObject({
       /** An update is valid for this long. */
@@ -75,13 +80,3 @@ export const Policy = z.strictObject({
 export type Policy = z.infer<typeof Policy>;
 /** A policy as written, durations still text. */
 export type PolicyDocument = z.input<typeof Policy>;
-
-/** Whether a device is among those that a selector names. */
-export function selects(
-  selector: Selector,
-  device: { readonly class: string; readonly site: string; readonly labels: Readonly<Record<string, string>> },
-): boolean {
-  if (selector.class !== undefined && !selector.class.some((name) => name === device.class)) return false;
-  if (selector.site !== undefined && !selector.site.some((name) => name === device.site)) return false;
-  return Object.entries(selector.labels ?? {}).every(([key, value]) => device.labels[key] === value);
-}

@@ -2,6 +2,7 @@
  * The SQLite tables (drizzle). Times are milliseconds since 1970 (UTC); bytes are DER unless said otherwise.
  * Migrations are generated from this file: `npm run migrations`.
  */
+import { sql } from 'drizzle-orm';
 import { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 
 export const meta = sqliteTable('meta', {
@@ -9,13 +10,21 @@ export const meta = sqliteTable('meta', {
   value: text().notNull(),
 });
 
-/** CA and operational certificates: who signs what, and where its key is. */
-export const authorities = sqliteTable('authorities', {
-  role: text().primaryKey(),
-  keyLabel: text('key_label').notNull(),
-  certificate: blob({ mode: 'buffer' }).notNull(),
-  createdAt: integer('created_at').notNull(),
-});
+/** CA and operational keys: who signs what, where the key is, and how far its replacement has come. */
+export const authorities = sqliteTable(
+  'authorities',
+  {
+    keyLabel: text('key_label').primaryKey(),
+    role: text().notNull(),
+    /** `AuthorityState` of gateway/ports/store/records.ts. */
+    state: text().notNull(),
+    /** Null while the key waits for its certificate. */
+    certificate: blob({ mode: 'buffer' }),
+    createdAt: integer('created_at').notNull(),
+    changedAt: integer('changed_at').notNull(),
+  },
+  (table) => [index('authorities_by_role').on(table.role, table.state)],
+);
 
 export const policies = sqliteTable('policies', {
   version: integer().primaryKey(),
@@ -222,6 +231,7 @@ export const keyVersions = sqliteTable(
     createdAt: integer('created_at').notNull(),
     activatedAt: integer('activated_at'),
     deactivatedAt: integer('deactivated_at'),
+    compromisedAt: integer('compromised_at'),
     destroyedAt: integer('destroyed_at'),
   },
   (table) => [primaryKey({ columns: [table.keySet, table.version] })],
@@ -231,11 +241,28 @@ export const rollouts = sqliteTable(
   'rollouts',
   {
     id: text().primaryKey(),
+    /** What is rolled out; the columns that a kind does not need are null. */
     kind: text().notNull(),
-    keySet: text('key_set').notNull(),
-    fromVersion: integer('from_version').notNull(),
-    toVersion: integer('to_version').notNull(),
+    keySet: text('key_set'),
+    fromVersion: integer('from_version'),
+    toVersion: integer('to_version'),
+    /** JSON: the re-enrolment's terms. */
+    campaign: text(),
+    /** JSON: the plan as it was approved, and the hash that was approved. */
+    plan: text().notNull(),
+    planSha256: text('plan_sha256').notNull(),
     state: text().notNull(),
+    startAt: integer('start_at').notNull(),
+    /** When all its targets were recorded. */
+    preparedAt: integer('prepared_at'),
+    /** Number of the wave that is open, and since when; then since when it soaks. */
+    wave: integer().notNull(),
+    waveOpenedAt: integer('wave_opened_at'),
+    waveSettledAt: integer('wave_settled_at'),
+    pausedAt: integer('paused_at'),
+    pausedBy: text('paused_by'),
+    pauseCode: text('pause_code'),
+    pauseReason: text('pause_reason'),
     requestedBy: text('requested_by').notNull(),
     createdAt: integer('created_at').notNull(),
     activatedAt: integer('activated_at'),
@@ -254,17 +281,67 @@ export const rolloutTargets = sqliteTable(
     device: text()
       .notNull()
       .references(() => devices.id),
-    /** Part of the rollout that the target belongs to; opened one after the other. */
+    /** Part of the rollout that the target belongs to, and its place there; waves are opened one after the other. */
     wave: integer().notNull(),
+    position: integer().notNull(),
+    service: integer({ mode: 'boolean' }).notNull(),
     state: text().notNull(),
     code: text(),
+    /** Why a person exempted it. */
+    reason: text(),
     deferredUntil: integer('deferred_until'),
     offeredAt: integer('offered_at'),
+    /** How often the change was sent without an answer. */
+    attempts: integer().notNull(),
     changedAt: integer('changed_at').notNull(),
+    /** Kept by triggers: whether the device is connected, and what it has of versions before the rollout's. */
+    online: integer({ mode: 'boolean' }).notNull().default(false),
+    old: text().notNull().default('gone'),
+    /** Approval by which two people signed it off as a straggler. */
+    signedOff: text('signed_off'),
   },
   (table) => [
     primaryKey({ columns: [table.rollout, table.device] }),
     index('rollout_targets_by_state').on(table.rollout, table.state, table.device),
+    index('rollout_targets_by_device').on(table.device, table.rollout),
+  ],
+);
+
+/** How many targets of a rollout are alike; kept by triggers, so that a status is read from a few rows. */
+export const rolloutTallies = sqliteTable(
+  'rollout_tallies',
+  {
+    rollout: text().notNull(),
+    wave: integer().notNull(),
+    service: integer({ mode: 'boolean' }).notNull(),
+    state: text().notNull(),
+    online: integer({ mode: 'boolean' }).notNull(),
+    deferred: integer({ mode: 'boolean' }).notNull(),
+    old: text().notNull(),
+    targets: integer().notNull(),
+  },
+  (table) => [
+    primaryKey({
+      columns: [table.rollout, table.wave, table.service, table.state, table.online, table.deferred, table.old],
+    }),
+  ],
+);
+
+/** What became of each target, step by step; kept by a trigger. What became of the rollout itself is in the audit. */
+export const rolloutHistory = sqliteTable(
+  'rollout_history',
+  {
+    id: integer().primaryKey(),
+    rollout: text().notNull(),
+    device: text().notNull(),
+    at: integer().notNull(),
+    from: text(),
+    to: text().notNull(),
+    code: text(),
+  },
+  (table) => [
+    index('rollout_history_by_rollout').on(table.rollout, table.id),
+    index('rollout_history_by_device').on(table.device, table.id),
   ],
 );
 
@@ -313,6 +390,34 @@ export const auditRecords = sqliteTable('audit_records', {
   /** Canonical JSON of the record without its `hash`. */
   record: text().notNull(),
 });
+
+/** What somebody should look at: derived from audit records, kept until a person acknowledges it. */
+export const alerts = sqliteTable(
+  'alerts',
+  {
+    id: integer().primaryKey(),
+    /** Equal for what is the same trouble; while one of a kind is open, another only counts. */
+    subject: text().notNull(),
+    code: text().notNull(),
+    severity: text().notNull(),
+    device: text(),
+    rollout: text(),
+    keySet: text('key_set'),
+    message: text().notNull(),
+    /** Audit records that raised it first and last. */
+    firstSeq: integer('first_seq').notNull(),
+    lastSeq: integer('last_seq').notNull(),
+    occurrences: integer().notNull(),
+    raisedAt: integer('raised_at').notNull(),
+    lastAt: integer('last_at').notNull(),
+    acknowledgedAt: integer('acknowledged_at'),
+    acknowledgedBy: text('acknowledged_by'),
+  },
+  (table) => [
+    uniqueIndex('alerts_open').on(table.subject).where(sql`acknowledged_at is null`),
+    index('alerts_by_time').on(table.raisedAt),
+  ],
+);
 
 export const auditCheckpoints = sqliteTable('audit_checkpoints', {
   seq: integer()

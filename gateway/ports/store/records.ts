@@ -19,7 +19,7 @@ import type { WorkingKeyAlgorithm, WorkingKeyUse } from '#schema/messages/common
 import type { DeviceKeyState } from '#schema/messages/report.ts';
 import type { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import type { Action, Role } from '#schema/operators.ts';
-import type { Selector } from '#schema/policy.ts';
+import type { RolloutPlan, Selector } from '#schema/rollout-plan.ts';
 
 export type DeviceState =
   | { readonly kind: 'registered' }
@@ -141,6 +141,7 @@ export interface KeyVersionRecord {
   readonly createdAt: Date;
   readonly activatedAt: Date | undefined;
   readonly deactivatedAt: Date | undefined;
+  readonly compromisedAt: Date | undefined;
   readonly destroyedAt: Date | undefined;
 }
 
@@ -157,45 +158,133 @@ export interface KeySetRecord {
   readonly versions: readonly KeyVersionRecord[];
 }
 
-/** D§9. `draft`, `paused` and `aborted` belong to planned rollouts and are already part of the stored vocabulary. */
-export type RolloutState = 'distributing' | 'ready' | 'active' | 'retiring' | 'retired' | 'destroying' | 'destroyed';
+/**
+ * D§9. A request that waits for its approval is the draft. A key version goes all the way; a trust bundle and a
+ * re-enrolment have nothing to retire and are `completed` after `active`. Being paused is no state: see `pause`.
+ */
+export const ROLLOUT_STATES = [
+  'approved',
+  'distributing',
+  'ready',
+  'active',
+  'retiring',
+  'retired',
+  'destroying',
+  'destroyed',
+  'completed',
+  'aborted',
+  'superseded',
+  'compromised',
+] as const;
+export type RolloutState = (typeof ROLLOUT_STATES)[number];
 
-export type TargetState =
-  | 'pending'
-  | 'offered'
-  | 'stored'
-  | 'active'
-  | 'old-retired'
-  | 'old-destroyed'
-  | 'refused'
-  | 'stalled'
-  | 'superseded'
-  | 'quarantined'
-  | 'exempt';
+export const TARGET_STATES = [
+  'pending',
+  'offered',
+  'stored',
+  /** Stored, told to use it, and not using it in time. */
+  'overdue',
+  'active',
+  'old-retired',
+  'old-destroyed',
+  'refused',
+  'stalled',
+  'superseded',
+  'quarantined',
+  'exempt',
+] as const;
+export type TargetState = (typeof TARGET_STATES)[number];
 
-export interface RolloutRecord {
+/**
+ * What a target has of the versions before the rollout's. `in-use`: it was given one, or proved to hold one stored or
+ * active, and has not proved to use the rollout's version or a later one. `waived`: two people signed it off.
+ */
+export const OLD_VERSION_STATES = ['in-use', 'held', 'gone', 'waived'] as const;
+export type OldVersionState = (typeof OLD_VERSION_STATES)[number];
+
+export type RolloutChange =
+  | {
+      readonly kind: 'key-version';
+      readonly keySet: KeySetName;
+      /** The version that was active before. All versions below `toVersion` are the old ones. */
+      readonly fromVersion: KeyVersionNumber;
+      readonly toVersion: KeyVersionNumber;
+    }
+  | { readonly kind: 'trust-bundle'; readonly fromVersion: TrustVersion; readonly toVersion: TrustVersion }
+  | { readonly kind: 're-enrolment'; readonly campaign: Campaign };
+
+/** Which certificates a re-enrolment replaces: those issued before `before`, by `issuer` if it is named. */
+export interface Campaign {
+  readonly reason: 'ca-rollover' | 'policy' | 'compromise';
+  readonly selector: Selector;
+  /** Key label of the issuing CA. */
+  readonly issuer: string | undefined;
+  readonly before: Date;
+}
+
+export interface RolloutPause {
+  readonly at: Date;
+  readonly by: string;
+  readonly code: ErrorCode;
+  readonly reason: string;
+}
+
+export type RolloutRecord = RolloutChange & {
   readonly id: RolloutId;
-  readonly kind: 'key-version';
-  readonly keySet: KeySetName;
-  readonly fromVersion: KeyVersionNumber;
-  readonly toVersion: KeyVersionNumber;
+  readonly plan: RolloutPlan;
+  /** Hash that was approved: see `planHash` in gateway/rollout/plan.ts. */
+  readonly planSha256: Sha256;
   readonly state: RolloutState;
+  readonly startAt: Date;
+  /** When all targets were recorded; nothing is sent before. */
+  readonly preparedAt: Date | undefined;
+  /** The wave that is open; those before it have passed. */
+  readonly wave: number;
+  readonly waveOpenedAt: Date | undefined;
+  /** Since when the open wave soaks. */
+  readonly waveSettledAt: Date | undefined;
+  readonly pause: RolloutPause | undefined;
   readonly requestedBy: string;
   readonly createdAt: Date;
   readonly activatedAt: Date | undefined;
   readonly retiredAt: Date | undefined;
   readonly finishedAt: Date | undefined;
-}
+};
+
+export type KeyVersionRollout = Extract<RolloutRecord, { readonly kind: 'key-version' }>;
+export type TrustRollout = Extract<RolloutRecord, { readonly kind: 'trust-bundle' }>;
+export type ReEnrolmentRollout = Extract<RolloutRecord, { readonly kind: 're-enrolment' }>;
 
 export interface RolloutTarget {
   readonly rollout: RolloutId;
   readonly device: DeviceId;
   readonly wave: number;
+  /** Place in its wave, from 0: with a rate, targets are begun with in this order. */
+  readonly position: number;
+  /** Class `service`: must have the change before it is activated. */
+  readonly service: boolean;
   readonly state: TargetState;
   readonly code: string | undefined;
+  readonly reason: string | undefined;
   readonly deferredUntil: Date | undefined;
   readonly offeredAt: Date | undefined;
+  /** How often the change was sent since the device last answered. */
+  readonly attempts: number;
   readonly changedAt: Date;
+  readonly old: OldVersionState;
+  /** Approval by which it was signed off. */
+  readonly signedOff: ApprovalId | undefined;
+}
+
+/** So many targets of a rollout are alike in all that decisions look at. */
+export interface TargetTally {
+  readonly wave: number;
+  readonly service: boolean;
+  readonly state: TargetState;
+  readonly online: boolean;
+  readonly deferred: boolean;
+  readonly old: OldVersionState;
+  readonly targets: number;
 }
 
 export interface TrustBundleRecord {
@@ -214,10 +303,21 @@ export type AuthorityRole =
   | 'audit-signer'
   | 'ocsp-responder';
 
+/**
+ * `prepared`: the key waits for its certificate. `next`: certified, published as an anchor, not used yet. `current`: signs.
+ * `previous`: signs no more, still an anchor. `withdrawn`, `compromised`: nothing of it is accepted any more.
+ */
+export const AUTHORITY_STATES = ['prepared', 'next', 'current', 'previous', 'withdrawn', 'compromised'] as const;
+export type AuthorityState = (typeof AUTHORITY_STATES)[number];
+
 export interface AuthorityRecord {
   readonly role: AuthorityRole;
   readonly keyLabel: string;
-  readonly certificate: Uint8Array;
+  readonly state: AuthorityState;
+  /** DER; none while prepared. */
+  readonly certificate: Uint8Array | undefined;
+  readonly createdAt: Date;
+  readonly changedAt: Date;
 }
 
 export interface OperatorRecord {
