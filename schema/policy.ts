@@ -41,8 +41,8 @@ export const KeySetPolicy = z.strictObject({
     .strictObject({
       /** `propose`: an alert says when it is due. `automatic`: it is started when it is due. `manual`: it is only listed. */
       start: z.enum(['manual', 'propose', 'automatic']).default('propose'),
-      /** Due so long before the cryptoperiod ends. */
-      lead: Duration.default(days(14)),
+      /** Due so long before the cryptoperiod ends: 14 days, or a quarter of the cryptoperiod if that is less. */
+      lead: Duration.optional(),
       plan: PlanName.optional(),
     })
     .prefault({}),
