@@ -1,48 +1,80 @@
 /** What to send to a connected device that is due. Pure. */
 import type { DeliveryState, DispatchOutcome, PlannedUpdate, TargetMove } from '#gateway/ports/store/delivery.ts';
-import type { RolloutTarget } from '#gateway/ports/store/records.ts';
+import type { RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
+import { waveOfLatecomer } from '#gateway/rollout/waves.ts';
 import { resendDelay, spreadOf } from './backoff.ts';
-import { keyringDifferences } from './desired.ts';
+import { desiredRenewal, desiredTrust, isReplacedBy, keyringDifferences, sooner, type Moment } from './desired.ts';
 
-/** A certificate this far into its life is asked for by the gateway too, in case the agent's own timer failed. */
-const RENEW_REMINDER = 0.9;
-
-function moved(target: RolloutTarget, state: RolloutTarget['state'], code?: string): TargetMove {
-  return { rollout: target.rollout, state, wave: target.wave, code, deferredUntil: target.deferredUntil };
+/** A target that was not there when the rollout began: the device enrolled, or came among its devices, afterwards. */
+export function latecomer(rollout: RolloutRecord, { device }: Pick<DeliveryState, 'device'>, now: Date): TargetMove {
+  return {
+    rollout: rollout.id,
+    wave: waveOfLatecomer(rollout.plan, device),
+    position: 0,
+    service: device.class === 'service',
+    state: 'pending',
+    code: undefined,
+    deferredUntil: undefined,
+    offeredAt: undefined,
+    attempts: 0,
+    changedAt: now,
+  };
 }
 
-/** Targets whose version is in this update become offered; those that stay silent too long are stalled. */
-function targetMoves(
-  state: DeliveryState,
-  update: PlannedUpdate,
-  now: Date,
-  stallAfter: number,
-): readonly TargetMove[] {
+/** Whether the device belongs to the rollout, even if it came later. */
+export function concerns(rollout: RolloutRecord, { identity }: Pick<DeliveryState, 'identity'>): boolean {
+  return rollout.kind !== 're-enrolment' || (identity !== undefined && isReplacedBy(rollout.campaign, identity));
+}
+
+/** Whether the update asks the device for what the rollout is about. */
+function carries(rollout: RolloutRecord, update: PlannedUpdate): boolean {
+  switch (rollout.kind) {
+    case 'key-version':
+      return update.keyrings.some(
+        ({ keySet, accept, active }) =>
+          keySet.name === rollout.keySet && (accept.includes(rollout.toVersion) || active === rollout.toVersion),
+      );
+    case 'trust-bundle':
+      return update.trustFrom < rollout.toVersion && update.trustVersion >= rollout.toVersion;
+    case 're-enrolment':
+      return update.renew?.reason === rollout.campaign.reason;
+  }
+}
+
+const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['pending', 'offered', 'stored']);
+
+/** How a target that the update is about, once more, stands with it. */
+function asked(rollout: RolloutRecord, target: TargetMove, lastHeard: Date | undefined, now: Date): TargetMove {
+  const attempts = target.attempts + 1;
+  if (target.state === 'pending') return { ...target, state: 'offered', offeredAt: now, attempts, changedAt: now };
+  if (!UNANSWERED.has(target.state)) return { ...target, attempts };
+  const { timeoutMs, retries } = rollout.plan;
+  const isStored = target.state === 'stored';
+  const asksForUse = isStored && (rollout.kind === 're-enrolment' || rollout.activatedAt !== undefined);
+  if (isStored && !asksForUse) return target;
+  const since = Math.max(
+    (isStored ? (rollout.activatedAt ?? target.offeredAt) : target.offeredAt)?.getTime() ?? now.getTime(),
+    isStored ? target.changedAt.getTime() : (lastHeard?.getTime() ?? 0),
+  );
+  const isLate = now.getTime() - since > timeoutMs && target.attempts > retries;
+  if (!isLate || target.deferredUntil !== undefined) return { ...target, attempts };
+  return isStored
+    ? { ...target, state: 'overdue', code: 'rollout.activation-overdue', attempts, changedAt: now }
+    : { ...target, state: 'stalled', code: 'network.timeout', attempts, changedAt: now };
+}
+
+function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date): readonly TargetMove[] {
   const moves: TargetMove[] = [];
   for (const { rollout, target } of state.rollouts) {
-    if (target === undefined) continue;
-    const offers = update.keyrings.some(
-      (ring) => ring.keySet.name === rollout.keySet && ring.deliver.includes(rollout.toVersion),
-    );
-    if (offers && target.state === 'pending') moves.push(moved(target, 'offered'));
-    const silent =
-      target.state === 'offered' &&
-      target.offeredAt !== undefined &&
-      now.getTime() - target.offeredAt.getTime() > stallAfter;
-    if (silent) moves.push(moved(target, 'stalled', 'network.timeout'));
+    if (!carries(rollout, update)) continue;
+    const before = target ?? (concerns(rollout, state) ? latecomer(rollout, state, now) : undefined);
+    if (before === undefined || before.state === 'exempt' || before.state === 'quarantined') continue;
+    // While it is connected, silence is counted from the moment it came.
+    const after = asked(rollout, before, state.sync.lastSeenAt, now);
+    if (after !== target) moves.push(after);
   }
   return moves;
-}
-
-function renewal(state: DeliveryState, now: Date): PlannedUpdate['renew'] {
-  const { identity } = state;
-  if (identity === undefined) return undefined;
-  const from = identity.notBefore.getTime();
-  const to = identity.notAfter.getTime();
-  return now.getTime() > from + (to - from) * RENEW_REMINDER
-    ? { by: identity.notAfter, reason: 'expiring' }
-    : undefined;
 }
 
 /**
@@ -59,8 +91,9 @@ function reportAwaitedUntil({ sync }: DeliveryState, policy: Policy['delivery'])
  * The one update that closes the difference between desired and reported, or nothing. A device in quarantine, revoked
  * or without an identity gets nothing (I9).
  */
-export function decideDispatch(state: DeliveryState, now: Date, policy: Policy['delivery']): DispatchOutcome {
+export function decideDispatch(state: DeliveryState, moment: Moment, policy: Policy['delivery']): DispatchOutcome {
   const { device, sync, identity } = state;
+  const { now } = moment;
   const idle: DispatchOutcome = { kind: 'settle', dueAt: undefined, attempts: 0, targets: [] };
   if (device.state.kind !== 'enrolled' || identity === undefined || identity.state !== 'issued' || !sync.connected)
     return idle;
@@ -69,28 +102,31 @@ export function decideDispatch(state: DeliveryState, now: Date, policy: Policy['
   const reportBy = reportAwaitedUntil(state, policy);
   if (reportBy !== undefined && reportBy > now) return { ...idle, dueAt: reportBy, attempts: sync.attempts };
 
-  const keyrings = keyringDifferences(state);
-  const renew = renewal(state, now);
-  const behind = sync.trustVersion < state.trustLatest;
+  const { keyrings, opensAt } = keyringDifferences(state, moment);
+  const renewal = desiredRenewal(state, moment);
+  const trust = desiredTrust(state, moment);
+  const opens = sooner(opensAt, sooner(renewal.opensAt, trust.opensAt));
+  const behind = sync.trustVersion < trust.version;
   const needsTime = !sync.clockTrusted && !sync.nonceAnswered;
-  if (keyrings.length === 0 && renew === undefined && !behind && !needsTime) return idle;
+  if (keyrings.length === 0 && renewal.renew === undefined && !behind && !needsTime) return { ...idle, dueAt: opens };
 
   const update: PlannedUpdate = {
     device,
     identity,
     seq: Math.max(now.getTime(), sync.seq + 1, sync.lastSeq + 1),
     nonce: sync.nonceAnswered ? undefined : sync.nonce,
-    trustVersion: state.trustLatest,
+    trustVersion: trust.version,
     trustFrom: sync.trustVersion,
     keyrings,
-    renew,
+    renew: renewal.renew,
   };
   const attempts = sync.attempts + 1;
+  const again = new Date(now.getTime() + resendDelay(sync.attempts, policy, spreadOf(device.id, attempts)));
   return {
     kind: 'send',
     update,
-    dueAt: new Date(now.getTime() + resendDelay(sync.attempts, policy, spreadOf(device.id, attempts))),
+    dueAt: sooner(again, opens) ?? again,
     attempts,
-    targets: targetMoves(state, update, now, policy.stallAfter),
+    targets: targetMoves(state, update, now),
   };
 }

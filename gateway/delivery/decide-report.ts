@@ -16,13 +16,23 @@ import type {
   DeviceKeyVersion,
   KeySetRecord,
   KeyVersionRecord,
+  KeyVersionRollout,
   RolloutRecord,
-  RolloutTarget,
   TargetState,
 } from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
+import type { SiteWindows } from '#gateway/rollout/window.ts';
 import { resendDelay, spreadOf } from './backoff.ts';
-import { isHeld, keyringDifferences } from './desired.ts';
+import { concerns, latecomer } from './decide-dispatch.ts';
+import {
+  desiredRenewal,
+  desiredTrust,
+  isHeld,
+  isReplacedBy,
+  keyringDifferences,
+  sooner,
+  type Moment,
+} from './desired.ts';
 
 const BOOTS_KEPT = 8;
 
@@ -140,6 +150,7 @@ const RANK: Readonly<Record<TargetState, number>> = {
   stalled: 1,
   refused: 1,
   stored: 2,
+  overdue: 2,
   active: 3,
   'old-retired': 4,
   'old-destroyed': 5,
@@ -149,15 +160,28 @@ const RANK: Readonly<Record<TargetState, number>> = {
 };
 
 /** State of a target as the device's own proofs show it. */
-function provedState(rollout: RolloutRecord, rows: readonly DeviceKeyVersion[]): TargetState | undefined {
-  const stateOf = (version: number): DeviceKeyVersion['state'] | undefined =>
-    rows.find((row) => row.keySet === rollout.keySet && row.version === version)?.state;
-  const now = stateOf(rollout.toVersion);
+function provedState(rollout: RolloutRecord, proved: ProvedNow): TargetState | undefined {
+  switch (rollout.kind) {
+    case 'key-version':
+      return provedVersion(rollout, proved.rows);
+    case 'trust-bundle':
+      return proved.report.trustVersion >= rollout.toVersion ? 'active' : undefined;
+    case 're-enrolment':
+      if (!isReplacedBy(rollout.campaign, proved.certificate)) return 'active';
+      return proved.agreesToRenew ? 'stored' : undefined;
+  }
+}
+
+function provedVersion(rollout: KeyVersionRollout, rows: readonly DeviceKeyVersion[]): TargetState | undefined {
+  const mine = rows.filter(({ keySet }) => keySet === rollout.keySet);
+  const now = mine.find(({ version }) => version === rollout.toVersion)?.state;
   if (now === 'stored') return 'stored';
   if (now !== 'active') return undefined;
-  const old = stateOf(rollout.fromVersion);
-  if (old === 'retired') return 'old-retired';
-  if (old === 'destroyed') return 'old-destroyed';
+  const old = mine.filter(({ version, state }) => version < rollout.toVersion && state !== 'offered');
+  const mayAnswer = (states: readonly DeviceKeyVersion['state'][]): boolean =>
+    old.every(({ state }) => states.includes(state));
+  if (old.some(({ state }) => state === 'destroyed') && mayAnswer(['destroyed'])) return 'old-destroyed';
+  if (old.length > 0 && mayAnswer(['retired', 'destroyed'])) return 'old-retired';
   return 'active';
 }
 
@@ -165,43 +189,80 @@ function provedState(rollout: RolloutRecord, rows: readonly DeviceKeyVersion[]):
  * Whether the rollout's version is no longer the newest: a device that did not reach it goes straight to the newer one.
  */
 function isOvertaken(rollout: RolloutRecord, keySets: readonly KeySetRecord[]): boolean {
+  if (rollout.kind !== 'key-version') return false;
   const keySet = keySets.find((entry) => entry.name === rollout.keySet);
   const version = keySet?.versions.find((entry) => entry.version === rollout.toVersion);
   return version !== undefined && version.state !== 'pre-activation' && version.state !== 'active';
 }
 
+/** What the report shows, for the rollouts. */
+interface ProvedNow {
+  readonly report: Report;
+  readonly rows: readonly DeviceKeyVersion[];
+  readonly certificate: VerifiedReport['certificate'];
+  /** The device has applied the update that asked it to renew. */
+  readonly agreesToRenew: boolean;
+  readonly at: Date;
+}
+
+type Result = Report['results'][number];
+
+/** Where a target is after the report, and why. */
+function nextStanding(
+  rollout: RolloutRecord,
+  from: TargetState,
+  latest: Result | undefined,
+  proved: TargetState | undefined,
+  overtaken: boolean,
+): { readonly state: TargetState; readonly code: string | undefined } {
+  const isDeferred = latest?.outcome === 'deferred';
+  let state: TargetState = from;
+  let code: string | undefined;
+  if (proved !== undefined && RANK[proved] > RANK[from]) state = proved;
+  else if (proved === 'stored' && from === 'overdue') {
+    if (isDeferred) state = 'stored';
+    else code = 'rollout.activation-overdue';
+  } else if (proved === undefined && RANK[from] <= 1 && latest?.outcome === 'refused') {
+    state = 'refused';
+    ({ code } = latest);
+  }
+  if (RANK[state] < RANK.active && overtaken) return { state: 'superseded', code: undefined };
+  if (state === 'stored' && rollout.kind === 'key-version' && latest?.outcome !== 'applied') code = latest?.code;
+  return { state, code };
+}
+
 function moveTarget(
-  entry: { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined },
+  entry: DeliveryState['rollouts'][number],
   state: DeliveryState,
-  rows: readonly DeviceKeyVersion[],
-  report: Report,
+  proved: ProvedNow,
 ): TargetMove | undefined {
   const { rollout, target } = entry;
-  const from: TargetState = target?.state ?? 'pending';
-  if (from === 'exempt' || from === 'superseded') return undefined;
-  const proved = provedState(rollout, rows);
+  const { report } = proved;
+  if (target === undefined && !concerns(rollout, state)) return undefined;
+  const before: TargetMove = target ?? latecomer(rollout, state, proved.at);
+  if (before.state === 'exempt' || before.state === 'superseded' || before.state === 'quarantined') return undefined;
   const latest =
     report.results.find((result) => result.seq === state.sync.seq) ??
     report.results.find((result) => result.seq === report.lastSeq);
-  let to: TargetState = from;
-  let code: string | undefined;
-  let deferredUntil: Date | undefined;
-  if (proved !== undefined && (RANK[proved] > RANK[from] || target === undefined)) to = proved;
-  else if (proved === undefined && RANK[from] <= 1 && latest?.outcome === 'refused') {
-    to = 'refused';
-    code = latest.code;
-  }
-  if (RANK[to] < RANK.active && isOvertaken(rollout, state.keySets)) to = 'superseded';
-  if (to === 'stored' && latest?.outcome === 'deferred') {
-    code = latest.code;
-    deferredUntil = latest.until === undefined ? undefined : new Date(latest.until);
-  }
+  const overtaken = isOvertaken(rollout, state.keySets);
+  const shown = provedState(rollout, proved);
+  const next = nextStanding(rollout, before.state, latest, shown, overtaken);
+  const isDeferred = next.state === 'stored' && rollout.kind === 'key-version' && latest?.outcome === 'deferred';
+  const deferredUntil = isDeferred && latest.until !== undefined ? new Date(latest.until) : undefined;
+  const sameState = next.state === before.state;
   const same =
     target !== undefined &&
-    to === from &&
-    code === target.code &&
-    deferredUntil?.getTime() === target.deferredUntil?.getTime();
-  return same ? undefined : { rollout: rollout.id, state: to, wave: target?.wave ?? 0, code, deferredUntil };
+    sameState &&
+    next.code === before.code &&
+    deferredUntil?.getTime() === before.deferredUntil?.getTime();
+  if (same) return undefined;
+  return {
+    ...before,
+    ...next,
+    deferredUntil,
+    attempts: sameState ? before.attempts : 0,
+    changedAt: sameState ? before.changedAt : proved.at,
+  };
 }
 
 /**
@@ -221,18 +282,36 @@ function isLatestUnderWay({ sync }: DeliveryState, report: Report, now: Date): b
   return isAwaited && isSameConnection && answersOlder;
 }
 
+/** What the device holds and what it was asked, after the report. */
+interface Afterwards {
+  readonly state: DeliveryState;
+  readonly report: Report;
+  readonly rows: readonly DeviceKeyVersion[];
+  readonly targets: readonly TargetMove[];
+  readonly proved: boolean;
+}
+
 /** When the dispatcher looks at the device next. */
 function due(
-  state: DeliveryState,
-  rows: readonly DeviceKeyVersion[],
-  report: Report,
-  proved: boolean,
-  now: Date,
+  { state, report, rows, targets, proved }: Afterwards,
+  moment: Moment,
   policy: Policy['delivery'],
 ): { readonly dueAt: Date | undefined; readonly attempts: number } {
-  const differs =
-    keyringDifferences({ ...state, versions: rows }).length > 0 || report.trustVersion < state.trustLatest;
-  if (!differs && report.clock.trusted) return { dueAt: undefined, attempts: 0 };
+  const { now } = moment;
+  const rollouts = state.rollouts.map((entry) => {
+    const moved = targets.find(({ rollout }) => rollout === entry.rollout.id);
+    if (moved === undefined) return entry;
+    const target = entry.target ?? { ...moved, device: report.device, reason: undefined, old: 'gone', signedOff: undefined };
+    return { ...entry, target: { ...target, ...moved } };
+  });
+  const after = { ...state, versions: rows, rollouts };
+  const { keyrings, opensAt } = keyringDifferences(after, moment);
+  const trust = desiredTrust(after, moment);
+  const renewal = desiredRenewal(after, moment);
+  const asksToRenew = renewal.renew !== undefined && renewal.renew.reason !== 'expiring';
+  const opens = sooner(opensAt, sooner(trust.opensAt, renewal.opensAt));
+  const differs = keyrings.length > 0 || report.trustVersion < trust.version || asksToRenew;
+  if (!differs && report.clock.trusted) return { dueAt: opens, attempts: 0 };
   const answersLatest =
     report.lastSeq === state.sync.seq || report.results.some((result) => result.seq === state.sync.seq);
   if (!answersLatest && isLatestUnderWay(state, report, now)) {
@@ -251,14 +330,15 @@ function due(
   // The device has seen the latest update and the difference stays: it refused or deferred, so asking again at once is useless.
   const until = report.results.find((result) => result.outcome === 'deferred')?.until;
   const wait = resendDelay(state.sync.attempts, policy, spreadOf(report.device, state.sync.attempts));
-  const at = Math.max(now.getTime() + wait, until === undefined ? 0 : new Date(until).getTime());
-  return { dueAt: new Date(at), attempts: state.sync.attempts };
+  const at = new Date(Math.max(now.getTime() + wait, until === undefined ? 0 : new Date(until).getTime()));
+  return { dueAt: sooner(at, opens), attempts: state.sync.attempts };
 }
 
 export function decideReport(
   state: DeliveryState,
   verified: VerifiedReport,
   policy: Policy['delivery'],
+  windows: SiteWindows,
 ): ReportOutcome {
   const { report, certificate, digest, receivedAt } = verified;
   const { device, sync } = state;
@@ -297,8 +377,9 @@ export function decideReport(
 
   const { proofs, rows, mismatches } = readProofs(state, report, receivedAt);
   const targets: TargetMove[] = [];
+  const agreesToRenew = report.results.some(({ seq, outcome }) => seq === sync.seq && outcome === 'applied');
   for (const entry of state.rollouts) {
-    const move = moveTarget(entry, state, rows, report);
+    const move = moveTarget(entry, state, { report, rows, certificate, agreesToRenew, at: receivedAt });
     if (move !== undefined) targets.push(move);
   }
   const progressed = proofs.length > 0 || report.trustVersion > sync.trustVersion;
@@ -320,7 +401,11 @@ export function decideReport(
     audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
   return {
     kind: 'accepted',
-    ...due(state, rows, report, proofs.length > 0, receivedAt, policy),
+    ...due(
+      { state, report, rows, targets, proved: proofs.length > 0 },
+      { now: receivedAt, windows },
+      policy,
+    ),
     boots,
     proofs,
     targets,

@@ -1,74 +1,139 @@
 /**
- * What a device should hold of one key set, and how that differs from what it proved to hold (D§1.1). Pure.
+ * What a device should hold now, and how that differs from what it proved to hold (D§1.1). Pure.
  *
- * Keyrings jump: the answer depends on the present alone, never on what the device missed.
+ * Keyrings jump: the answer depends on the present alone, never on what the device missed. Rollouts only decide when a
+ * device may be given what it can still do without; what it cannot do without it gets at once.
  */
-import type { KeyVersionNumber } from '#schema/ids.ts';
-import type { DeliveryState, PlannedKeyring } from '#gateway/ports/store/delivery.ts';
+import type { KeyVersionNumber, TrustVersion } from '#schema/ids.ts';
+import type { DeliveryState, PlannedKeyring, PlannedUpdate } from '#gateway/ports/store/delivery.ts';
 import type {
+  Campaign,
+  CertificateRecord,
   DeviceKeyVersion,
   KeySetRecord,
   KeyVersionRecord,
+  KeyVersionRollout,
   RolloutRecord,
   RolloutTarget,
 } from '#gateway/ports/store/records.ts';
+import { exposure } from '#gateway/rollout/exposure.ts';
+import type { SiteWindows } from '#gateway/rollout/window.ts';
+
+/** When a device is looked at: windows and rates open with time. */
+export interface Moment {
+  readonly now: Date;
+  readonly windows: SiteWindows;
+}
+
+/** A device among the rollouts. */
+export type Exposed = Pick<DeliveryState, 'device' | 'rollouts'>;
 
 export interface DesiredKeyring {
   readonly active: KeyVersionNumber | null;
   readonly accept: readonly KeyVersionNumber[];
   /** Versions that no device may hold any more. */
   readonly gone: readonly KeyVersionNumber[];
+  /** When the answer changes by itself, if it does. */
+  readonly opensAt: Date | undefined;
 }
 
-type RolloutOfDevice = { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined };
-
-/** Whether a version that is not active yet is being distributed to this device. */
-function isExposed(version: KeyVersionRecord, rollouts: readonly RolloutOfDevice[]): boolean {
-  return rollouts.some(
-    ({ rollout, target }) =>
-      rollout.keySet === version.keySet &&
-      rollout.toVersion === version.version &&
-      (rollout.state === 'distributing' || rollout.state === 'ready') &&
-      target?.state !== 'exempt' &&
-      target?.state !== 'quarantined',
-  );
+/** The earlier of two times, where there is one. */
+export function sooner(one: Date | undefined, other: Date | undefined): Date | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one < other ? one : other;
 }
 
-export function desiredKeyring(keySet: KeySetRecord, rollouts: readonly RolloutOfDevice[]): DesiredKeyring {
-  let active: KeyVersionNumber | null = null;
-  const accept: KeyVersionNumber[] = [];
-  const gone: KeyVersionNumber[] = [];
-  for (const version of keySet.versions) {
-    switch (version.state) {
-      case 'active':
-        active = version.version;
-        accept.push(version.version);
-        break;
-      case 'deactivated':
-        if (version.retiredAt === undefined) accept.push(version.version);
-        break;
-      case 'pre-activation':
-        if (isExposed(version, rollouts)) accept.push(version.version);
-        break;
-      case 'suspended':
-        break;
-      case 'compromised':
-      case 'destroyed':
-        gone.push(version.version);
-        break;
-    }
-  }
-  return { active, accept, gone };
-}
+type Held = readonly DeviceKeyVersion[];
 
 const isHeld = (state: DeviceKeyVersion['state']): boolean =>
   state === 'stored' || state === 'active' || state === 'retired';
 
+const isCarriedBy =
+  (version: KeyVersionRecord) =>
+  (entry: DeliveryState['rollouts'][number]): entry is { rollout: KeyVersionRollout; target: RolloutTarget | undefined } =>
+    entry.rollout.kind === 'key-version' &&
+    entry.rollout.keySet === version.keySet &&
+    entry.rollout.toVersion === version.version;
+
+type Turn = { readonly open: true } | { readonly open: false; readonly at: Date | undefined };
+
+/** Whether a version that is not active yet is being given to this device. */
+function turnToStore(version: KeyVersionRecord, { device, rollouts }: Exposed, moment: Moment): Turn {
+  const entry = rollouts.find(isCarriedBy(version));
+  if (entry === undefined) return { open: false, at: undefined };
+  return exposure(entry.rollout, entry.target, device, moment.windows, moment.now);
+}
+
+/** Whether a device may be told to use the active version, as long as what it uses is accepted still. */
+function turnToUse(version: KeyVersionRecord, { device, rollouts }: Exposed, moment: Moment): Turn {
+  const entry = rollouts.find(isCarriedBy(version));
+  if (entry === undefined) return { open: true };
+  const { rollout, target } = entry;
+  if (target?.state === 'exempt') return { open: false, at: undefined };
+  const isBegun = target !== undefined && target.state !== 'pending';
+  if (rollout.pause !== undefined && !isBegun) return { open: false, at: undefined };
+  if (rollout.plan.windows === 'ignore') return { open: true };
+  const window = moment.windows.at(device.site, moment.now);
+  return window.open ? { open: true } : { open: false, at: window.opensAt };
+}
+
+/** Whether the gateway can give the version to a device that does not hold it. */
+const isDeliverable = ({ state, wrapped }: KeyVersionRecord): boolean => wrapped !== undefined && state !== 'compromised';
+
+/** The version that a device uses and may go on using, while it need not use the active one yet. */
+function stillInUse(keySet: KeySetRecord, held: Held): KeyVersionNumber | undefined {
+  const using = held.find(({ state }) => state === 'active')?.version;
+  const record = keySet.versions.find(({ version }) => version === using);
+  return record?.state === 'deactivated' && record.retiredAt === undefined ? record.version : undefined;
+}
+
+export function desiredKeyring(keySet: KeySetRecord, held: Held, exposed: Exposed, moment: Moment): DesiredKeyring {
+  let active: KeyVersionNumber | null = null;
+  let opensAt: Date | undefined;
+  const accept: KeyVersionNumber[] = [];
+  const gone: KeyVersionNumber[] = [];
+  const has = (version: KeyVersionNumber): boolean =>
+    held.some((row) => row.version === version && isHeld(row.state));
+  for (const record of keySet.versions) {
+    const { version } = record;
+    const canHave = has(version) || isDeliverable(record);
+    switch (record.state) {
+      case 'active': {
+        const before = stillInUse(keySet, held);
+        const turn: Turn = before === undefined ? { open: true } : turnToUse(record, exposed, moment);
+        active = turn.open ? version : (before ?? version);
+        if (!turn.open) opensAt = sooner(opensAt, turn.at);
+        if (canHave && (turn.open || has(version))) accept.push(version);
+        break;
+      }
+      case 'deactivated':
+        if (record.retiredAt === undefined && canHave) accept.push(version);
+        break;
+      case 'pre-activation': {
+        const turn = turnToStore(record, exposed, moment);
+        if (turn.open) accept.push(version);
+        else opensAt = sooner(opensAt, turn.at);
+        break;
+      }
+      case 'suspended':
+        break;
+      case 'compromised':
+        if (record.wrapped === undefined) gone.push(version);
+        else if (record.retiredAt === undefined && has(version)) accept.push(version);
+        break;
+      case 'destroyed':
+        gone.push(version);
+        break;
+    }
+  }
+  return { active, accept, gone, opensAt };
+}
+
 /** The keyring to send, or undefined when the device holds exactly what it should. */
 export function keyringDifference(
   keySet: KeySetRecord,
-  held: readonly DeviceKeyVersion[],
-  desired: DesiredKeyring,
+  held: Held,
+  desired: Omit<DesiredKeyring, 'opensAt'>,
 ): PlannedKeyring | undefined {
   const stateOf = new Map(held.map((row) => [row.version, row.state]));
   const deliver = desired.accept.filter((version) => {
@@ -85,23 +150,102 @@ export function keyringDifference(
       !desired.accept.includes(row.version) &&
       !desired.gone.includes(row.version),
   );
-  const notActivated = desired.active !== null && stateOf.get(desired.active) !== 'active';
+  // A version that the device has destroyed cannot be brought back: it waits for the next one.
+  const inUse = desired.active === null ? undefined : stateOf.get(desired.active);
+  const notActivated = desired.active !== null && inUse !== 'active' && inUse !== 'destroyed';
   const toDeactivate = held.some((row) => row.state === 'active' && row.version !== desired.active);
   if (deliver.length === 0 && destroy.length === 0 && !toRetire && !notActivated && !toDeactivate) return undefined;
   return { keySet, revision: keySet.revision, active: desired.active, accept: desired.accept, destroy, deliver };
 }
 
+export interface KeyringDifferences {
+  readonly keyrings: readonly PlannedKeyring[];
+  readonly opensAt: Date | undefined;
+}
+
 /** All keyrings that differ, of a device as the store knows it. */
 export function keyringDifferences(
-  state: Pick<DeliveryState, 'keySets' | 'rollouts' | 'versions'>,
-): readonly PlannedKeyring[] {
-  const planned: PlannedKeyring[] = [];
+  state: Pick<DeliveryState, 'device' | 'keySets' | 'rollouts' | 'versions'>,
+  moment: Moment,
+): KeyringDifferences {
+  const keyrings: PlannedKeyring[] = [];
+  let opensAt: Date | undefined;
   for (const keySet of state.keySets) {
     const held = state.versions.filter((row) => row.keySet === keySet.name);
-    const difference = keyringDifference(keySet, held, desiredKeyring(keySet, state.rollouts));
-    if (difference !== undefined) planned.push(difference);
+    const desired = desiredKeyring(keySet, held, state, moment);
+    opensAt = sooner(opensAt, desired.opensAt);
+    const difference = keyringDifference(keySet, held, desired);
+    if (difference !== undefined) keyrings.push(difference);
   }
-  return planned;
+  return { keyrings, opensAt };
+}
+
+/** The trust bundle that a device should have reached: the released one, or a later one that is being rolled out to it. */
+export function desiredTrust(
+  state: Pick<DeliveryState, 'device' | 'rollouts' | 'trustReleased'>,
+  moment: Moment,
+): { readonly version: TrustVersion; readonly opensAt: Date | undefined } {
+  let version = state.trustReleased;
+  let opensAt: Date | undefined;
+  for (const { rollout, target } of state.rollouts) {
+    if (rollout.kind !== 'trust-bundle' || rollout.toVersion <= version) continue;
+    const turn = exposure(rollout, target, state.device, moment.windows, moment.now);
+    if (turn.open) version = rollout.toVersion;
+    else opensAt = sooner(opensAt, turn.at);
+  }
+  return { version, opensAt };
+}
+
+/** Whether a certificate is one of those that a campaign replaces. */
+export function isReplacedBy(
+  campaign: Campaign,
+  certificate: Pick<CertificateRecord, 'issuer' | 'createdAt'>,
+): boolean {
+  return certificate.createdAt < campaign.before && (campaign.issuer ?? certificate.issuer) === certificate.issuer;
+}
+
+/** A target that has agreed to renew is left alone until then. */
+export function renewsBy(rollout: RolloutRecord, target: RolloutTarget): Date | undefined {
+  return target.offeredAt === undefined ? undefined : new Date(target.offeredAt.getTime() + rollout.plan.timeoutMs);
+}
+
+/** A certificate this far into its life is asked for by the gateway too, in case the agent's own timer failed. */
+const RENEW_REMINDER = 0.9;
+
+export interface DesiredRenewal {
+  readonly renew: PlannedUpdate['renew'];
+  readonly opensAt: Date | undefined;
+}
+
+/** Whether the device is to have another certificate, and why. */
+export function desiredRenewal(
+  { device, identity, rollouts }: Pick<DeliveryState, 'device' | 'identity' | 'rollouts'>,
+  { now, windows }: Moment,
+): DesiredRenewal {
+  if (identity === undefined) return { renew: undefined, opensAt: undefined };
+  let opensAt: Date | undefined;
+  for (const { rollout, target } of rollouts) {
+    if (rollout.kind !== 're-enrolment' || !isReplacedBy(rollout.campaign, identity)) continue;
+    const turn = exposure(rollout, target, device, windows, now);
+    if (!turn.open) {
+      opensAt = sooner(opensAt, turn.at);
+      continue;
+    }
+    const agreed = target?.state === 'stored' ? renewsBy(rollout, target) : undefined;
+    if (agreed !== undefined && agreed > now) {
+      opensAt = sooner(opensAt, agreed);
+      continue;
+    }
+    const by = new Date(now.getTime() + rollout.plan.timeoutMs);
+    return { renew: { by, reason: rollout.campaign.reason }, opensAt };
+  }
+  const from = identity.notBefore.getTime();
+  const to = identity.notAfter.getTime();
+  const renew =
+    now.getTime() > from + (to - from) * RENEW_REMINDER
+      ? ({ by: identity.notAfter, reason: 'expiring' } as const)
+      : undefined;
+  return { renew, opensAt };
 }
 
 export { isHeld };

@@ -12,6 +12,7 @@ import { trustLinkTopic, updateTopic } from '#schema/topics.ts';
 import { WorkingKeys } from '#gateway/keys/working-key.ts';
 import type { Broker } from '#gateway/ports/broker.ts';
 import type { Log } from '#gateway/ports/log.ts';
+import type { SiteWindows } from '#gateway/rollout/window.ts';
 import type { Metrics } from '#gateway/ports/metrics.ts';
 import type { DispatchOutcome, PlannedUpdate } from '#gateway/ports/store/delivery.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
@@ -28,6 +29,7 @@ export interface DispatcherPorts {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly policy: () => Policy;
+  readonly windows: () => SiteWindows;
   readonly signer: () => MessageSigner;
 }
 
@@ -41,8 +43,9 @@ const IDLE_MS = 5_000;
 export function createDispatcher(ports: DispatcherPorts): Worker {
   const { realm, store, broker, clock, log, metrics } = ports;
 
-  const sendTrustLinks = async (device: DeviceId, from: TrustVersion): Promise<void> => {
+  const sendTrustLinks = async (device: DeviceId, from: TrustVersion, to: TrustVersion): Promise<void> => {
     for (const link of await store.trustLinks(from, LINKS_AT_ONCE)) {
+      if (link.version > to) return;
       await broker.publish(trustLinkTopic(realm, device), link.der);
       metrics.trustLinks();
     }
@@ -66,7 +69,7 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
   const send = async (planned: PlannedUpdate, composed: ComposedUpdate): Promise<void> => {
     try {
       const message = await signUpdate(composed, ports.signer());
-      if (planned.trustFrom < planned.trustVersion) await sendTrustLinks(planned.device.id, planned.trustFrom);
+      if (planned.trustFrom < planned.trustVersion) await sendTrustLinks(planned.device.id, planned.trustFrom, planned.trustVersion);
       await broker.publish(updateTopic(realm, planned.device.id), message);
       metrics.updates('sent');
     } catch (error) {
@@ -81,7 +84,8 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
   const dispatchBatch = async (): Promise<number> => {
     const now = clock.now();
     const policy = ports.policy().delivery;
-    const outcomes = await store.takeDue(BATCH, now, (state) => decideDispatch(state, now, policy));
+    const moment = { now, windows: ports.windows() };
+    const outcomes = await store.takeDue(BATCH, now, (state) => decideDispatch(state, moment, policy));
     const planned = outcomes.filter(
       (outcome): outcome is Extract<DispatchOutcome, { kind: 'send' }> => outcome.kind === 'send',
     );

@@ -12,6 +12,7 @@ import type { Log } from '#gateway/ports/log.ts';
 import type { Metrics } from '#gateway/ports/metrics.ts';
 import type { ReportOutcome, VerifiedReport } from '#gateway/ports/store/delivery.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
+import type { SiteWindows } from '#gateway/rollout/window.ts';
 import { decideReport } from './decide-report.ts';
 import { readClaim, SignerCache, verifyReport, type KnownSigner } from './verify-report.ts';
 import { createWorker } from '#gateway/ports/worker.ts';
@@ -24,6 +25,7 @@ export interface IntakePorts {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly policy: () => Policy;
+  readonly windows: () => SiteWindows;
   /**
    * Whether one more report that does not verify goes on record: each waits for a commit, and one device could send
    * nothing else. Those beyond are in the log and the metrics alone. All are recorded unless told.
@@ -135,7 +137,8 @@ export function createIntake(ports: IntakePorts): Intake {
         else verified.push(report);
       }
       if (verified.length === 0) return;
-      outcomes = await store.recordReports(verified, (state, report) => decideReport(state, report, policy));
+      const windows = ports.windows();
+      outcomes = await store.recordReports(verified, (state, report) => decideReport(state, report, policy, windows));
     } catch (error) {
       // The broker has acknowledged them, so that the devices will not send them again by themselves.
       if (PASSING.has(errorCode(error))) queue = [...unsettled, ...queue].slice(0, QUEUE_LIMIT);

@@ -36,8 +36,8 @@ export class SignerCache {
   }
 
   add(fingerprint: string, certificate: CertificateRecord, der: Uint8Array): KnownSigner {
-    const { serial, device, state } = certificate;
-    const known = { certificate: { serial, device, state }, prepared: prepareSignerCertificate(der) };
+    const { serial, device, state, issuer, createdAt } = certificate;
+    const known = { certificate: { serial, device, state, issuer, createdAt }, prepared: prepareSignerCertificate(der) };
     if (this.entries.size >= this.limit) {
       const oldest = this.entries.keys().next();
       if (oldest.done !== true) this.entries.delete(oldest.value);

@@ -1,20 +1,21 @@
 /** Whether a key set may be rotated now, and to what. Pure. */
-import { CroupierError } from '#schema/errors.ts';
-import type { AuditActor, AuditEvent } from '#schema/audit.ts';
-import { KeyVersionNumber, type RolloutId } from '#schema/ids.ts';
-import type { RotationOutcome } from '#gateway/ports/store/keys.ts';
-import type { KeySetRecord, KeyVersionRecord, RolloutRecord } from '#gateway/ports/store/records.ts';
+import type { AuditEvent } from '#schema/audit.ts';
+import { KeyVersionNumber, type KeySetName } from '#schema/ids.ts';
+import type { KeyVersionChange, RolloutContext, StartOutcome } from '#gateway/ports/store/rollouts.ts';
+import type { KeySetRecord, KeyVersionRecord, KeyVersionRollout, RolloutRecord } from '#gateway/ports/store/records.ts';
+import { ended, isOnItsWay, newRollout, refuseStart, type StartTerms } from '#gateway/rollout/begin.ts';
+import { rolloutEvent } from '#gateway/rollout/decide.ts';
 
-export interface RotationRequest {
-  readonly rollout: RolloutId;
+export interface RotationRequest extends StartTerms {
   /** Number that the prepared key was wrapped for; the wrapping binds it. */
   readonly version: KeyVersionNumber;
   readonly wrapped: Uint8Array;
   readonly kek: string;
   readonly kcv: string;
-  readonly actor: AuditActor;
-  readonly approval: AuditEvent['approval'];
-  readonly at: Date;
+  /** Ends a rotation that is still on its way; without it, such a one is a reason to refuse. */
+  readonly supersede: boolean;
+  /** The version that is compromised, and why: this rotation makes its successor. */
+  readonly compromised?: { readonly version: KeyVersionNumber; readonly reason: string };
 }
 
 /** The number of the next version: numbers are never used twice. */
@@ -27,61 +28,86 @@ export function activeVersion(keySet: KeySetRecord): KeyVersionRecord | undefine
   return keySet.versions.find((version) => version.state === 'active');
 }
 
-function refuse(request: RotationRequest, keySet: string, error: CroupierError): RotationOutcome {
-  return {
-    kind: 'refuse',
-    error,
-    audit: [
-      {
-        action: 'keyset.rotate',
-        outcome: 'denied',
-        code: error.code,
-        actor: request.actor,
-        object: { type: 'keyset', id: keySet },
-      },
-    ],
-  };
+const isOf = (name: KeySetName) => (rollout: RolloutRecord): rollout is KeyVersionRollout =>
+  rollout.kind === 'key-version' && rollout.keySet === name;
+
+/** Versions that never came into use, of rollouts that end here: erased, since nothing depends on them. */
+function abandon(rollouts: readonly KeyVersionRollout[], keySet: KeySetRecord): readonly KeyVersionChange[] {
+  return rollouts.flatMap(({ toVersion }) =>
+    keySet.versions.some(({ version, state }) => version === toVersion && state === 'pre-activation')
+      ? [{ version: toVersion, state: 'destroyed' as const, retired: true, erase: true }]
+      : [],
+  );
+}
+
+/**
+ * What becomes of a compromised version at once. One that was not in use yet is erased. One in use stays so until its
+ * successor is active, or the floor would stand still; its record says that it is compromised, and then it is retired.
+ */
+function compromise(keySet: KeySetRecord, version: KeyVersionNumber): readonly KeyVersionChange[] {
+  const record = keySet.versions.find((entry) => entry.version === version);
+  if (record === undefined || record.state === 'destroyed') return [];
+  if (record.state === 'active') return [{ version, state: 'active', retired: false, erase: false, compromised: true }];
+  const isUnused = record.state === 'pre-activation';
+  const retired = isUnused || record.retiredAt !== undefined;
+  return [{ version, state: 'compromised', retired, erase: isUnused, compromised: true }];
+}
+
+function others(
+  request: RotationRequest,
+  underWay: readonly KeyVersionRollout[],
+  mine: readonly KeyVersionRollout[],
+): readonly RolloutRecord[] {
+  const { compromised, at } = request;
+  const closed = new Map<string, RolloutRecord>(underWay.map((one) => [one.id, ended(one, 'superseded', at)]));
+  for (const one of mine)
+    if (one.toVersion === compromised?.version) closed.set(one.id, ended(one, 'compromised', at));
+  return [...closed.values()];
 }
 
 export function decideRotation(
-  name: string,
-  keySet: KeySetRecord | undefined,
-  open: readonly RolloutRecord[],
+  name: KeySetName,
+  { keySet, open }: RolloutContext,
   request: RotationRequest,
-): RotationOutcome {
+): StartOutcome {
+  const action = request.compromised === undefined ? 'keyset.rotate' : 'keyset.compromise';
+  const object = { type: 'keyset', id: name };
   if (keySet === undefined)
-    return refuse(request, name, new CroupierError('keyset.not-found', `there is no key set ${name}`));
-  const underWay = open.find((rollout) => rollout.state === 'distributing' || rollout.state === 'ready');
-  if (underWay !== undefined) {
-    return refuse(
+    return refuseStart(action, object, request, 'keyset.not-found', `there is no key set ${name}`);
+  const mine = open.filter(isOf(name));
+  const underWay = mine.filter(isOnItsWay);
+  const [first] = underWay;
+  if (first !== undefined && !request.supersede) {
+    return refuseStart(
+      action,
+      object,
       request,
-      name,
-      new CroupierError(
-        'keyset.rotation-under-way',
-        `rollout ${underWay.id} is bringing ${name} version ${underWay.toVersion} to the devices`,
-        { detail: { rollout: underWay.id } },
-      ),
+      'keyset.rotation-under-way',
+      `rollout ${first.id} is bringing ${name} version ${first.toVersion} to the devices; let it end, abort it, or supersede it`,
+      { rollout: first.id },
     );
   }
   const active = activeVersion(keySet);
   if (active === undefined)
-    return refuse(
-      request,
-      name,
-      new CroupierError('keyset.state-refused', `${name} has no active version to rotate from`),
-    );
+    return refuseStart(action, object, request, 'keyset.state-refused', `${name} has no active version to rotate from`);
   if (nextVersion(keySet) !== request.version) {
-    return refuse(
-      request,
-      name,
-      new CroupierError('keyset.rotation-under-way', `another rotation of ${name} came in between; ask again`),
-    );
+    const message = `another rotation of ${name} came in between; ask again`;
+    return refuseStart(action, object, request, 'keyset.rotation-under-way', message);
   }
-  const { at } = request;
+  const { at, compromised } = request;
+  const rollout = newRollout(
+    { kind: 'key-version', keySet: name, fromVersion: active.version, toVersion: request.version },
+    request,
+  );
+  const closed = others(request, underWay, mine);
+  const changes = new Map(abandon(underWay, keySet).map((change) => [change.version, change]));
+  if (compromised !== undefined)
+    for (const change of compromise(keySet, compromised.version)) changes.set(change.version, change);
+  const approval: Partial<AuditEvent> = request.approval === undefined ? {} : { approval: request.approval };
   return {
     kind: 'start',
     version: {
-      keySet: keySet.name,
+      keySet: name,
       version: request.version,
       state: 'pre-activation',
       retiredAt: undefined,
@@ -91,34 +117,33 @@ export function decideRotation(
       createdAt: at,
       activatedAt: undefined,
       deactivatedAt: undefined,
+      compromisedAt: undefined,
       destroyedAt: undefined,
     },
-    rollout: {
-      id: request.rollout,
-      kind: 'key-version',
-      keySet: keySet.name,
-      fromVersion: active.version,
-      toVersion: request.version,
-      state: 'distributing',
-      requestedBy: request.actor.id,
-      createdAt: at,
-      activatedAt: undefined,
-      retiredAt: undefined,
-      finishedAt: undefined,
-    },
-    target: (device) => {
-      if (device.state.kind === 'revoked' || device.state.kind === 'registered') return undefined;
-      return { wave: 0, state: device.state.kind === 'quarantined' ? 'quarantined' : 'pending' };
-    },
+    rollout,
+    bundle: undefined,
+    versions: [...changes.values()],
+    others: closed,
     audit: [
       {
-        action: 'keyset.rotate',
+        action,
         outcome: 'success',
         actor: request.actor,
-        object: { type: 'keyset', id: keySet.name },
-        ...(request.approval === undefined ? {} : { approval: request.approval }),
-        details: { from: active.version, to: request.version, rollout: request.rollout, kcv: request.kcv },
+        object,
+        ...(compromised === undefined ? {} : { code: 'keyset.compromised' }),
+        ...approval,
+        details: {
+          from: active.version,
+          to: request.version,
+          rollout: request.rollout,
+          kcv: request.kcv,
+          plan: request.plan.name,
+          planSha256: request.planSha256,
+          startAt: request.startAt.toISOString(),
+          ...(compromised === undefined ? {} : { compromised: compromised.version, reason: compromised.reason }),
+        },
       },
+      ...closed.map((one) => rolloutEvent(one, `rollout.${one.state}`, request.actor, { by: request.rollout })),
     ],
   };
 }

@@ -5,52 +5,66 @@ import type { Log } from '#gateway/ports/log.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
-import { advancesByItself, decideProgress } from './decide.ts';
+import { decideProgress } from './decide.ts';
+import { prepareRollout } from './prepare.ts';
 
 export interface RolloutDriverPorts {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
-  /** Key versions changed state: devices are due. */
+  /** Devices are due. */
   readonly onDue: () => void;
-  readonly onAdvance?: (rollout: RolloutRecord['id'], state: RolloutRecord['state']) => void;
+  readonly onAdvance?: (rollout: RolloutRecord) => void;
 }
 
 const IDLE_MS = 2_000;
 /** Many reports move many targets; the counts are looked at this often at the most. */
 const SETTLE_MS = 100;
-/** Counting targets takes longer the more there are: between two looks lies so many times what the last one took. */
-const SETTLE_FACTOR = 8;
 const OPEN_LIMIT = 1_000;
+
+/** Where a rollout is, in one word for logs. */
+const whereIs = ({ state, pause }: RolloutRecord): string => (pause === undefined ? state : `paused (${state})`);
 
 export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
   const { store, clock, log } = ports;
 
-  const step = async (rollout: RolloutRecord): Promise<void> => {
+  const tell = (rollout: RolloutRecord): void => {
+    const { id: rolloutId, kind, pause } = rollout;
+    const fields = { rollout: rolloutId, kind, state: rollout.state, wave: rollout.plan.waves[rollout.wave]?.name };
+    if (pause === undefined) log.info(fields, `rollout ${whereIs(rollout)}`);
+    else log.warn({ ...fields, code: pause.code }, `rollout paused: ${pause.reason}`);
+    ports.onAdvance?.(rollout);
+  };
+
+  /** Takes all steps of one rollout; returns when it is worth another look. */
+  const step = async (rollout: RolloutRecord): Promise<Date | undefined> => {
+    if (rollout.state === 'approved' && rollout.preparedAt === undefined) await prepareRollout(store, clock, rollout);
     for (;;) {
-      const outcome = await store.advanceRollout(rollout.id, clock.now(), (current, keySet, progress) =>
-        current === undefined || keySet === undefined ? { kind: 'stay' } : decideProgress(current, keySet, progress),
+      const now = clock.now();
+      const outcome = await store.advanceRollout(rollout.id, now, (current, keySet, tallies) =>
+        current === undefined ? { kind: 'stay', until: undefined } : decideProgress(current, keySet, tallies, now),
       );
-      if (outcome.kind !== 'advance') return;
-      log.info(
-        { rollout: rollout.id, keySet: rollout.keySet, version: rollout.toVersion, state: outcome.state },
-        `rollout ${outcome.state}`,
-      );
-      ports.onAdvance?.(rollout.id, outcome.state);
-      if (outcome.versions.length > 0) ports.onDue();
+      if (outcome.kind !== 'advance') return outcome.kind === 'stay' ? outcome.until : undefined;
+      tell(outcome.rollout);
+      if (outcome.due !== 'none') ports.onDue();
     }
   };
 
-  let lookedMs = 0;
   const worker: Worker = createWorker(
     clock,
     async () => {
-      await new Promise<void>((resolve) => clock.after(Math.max(SETTLE_MS, lookedMs * SETTLE_FACTOR), resolve));
-      const begun = clock.monotonic();
+      await new Promise<void>((resolve) => clock.after(SETTLE_MS, resolve));
       for (const rollout of await store.rollouts(true, OPEN_LIMIT)) {
-        if (advancesByItself(rollout.state)) await step(rollout);
+        try {
+          const until = await step(rollout);
+          if (until !== undefined) worker.ringAt(until);
+        } catch (error) {
+          log.error(
+            { rollout: rollout.id, code: errorCode(error) },
+            `rollout not looked at: ${errorMessage(error)}; the others go on`,
+          );
+        }
       }
-      lookedMs = clock.monotonic() - begun;
       worker.ringAt(new Date(clock.now().getTime() + IDLE_MS));
     },
     (error) => {

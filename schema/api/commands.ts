@@ -3,10 +3,22 @@
  * everything that matters and no secret: codes and tokens stay with whoever asks, only their hashes travel.
  */
 import { z } from 'zod';
-import { ApprovalId, Base64, DeviceId, EnrolmentId, KeySetName, OperatorName, RolloutId, Sha256 } from '../ids.ts';
+import {
+  ApprovalId,
+  Base64,
+  DeviceId,
+  EnrolmentId,
+  KeySetName,
+  KeyVersionNumber,
+  OperatorName,
+  RolloutId,
+  Sha256,
+  Timestamp,
+} from '../ids.ts';
 import { InventoryRow } from '../inventory.ts';
 import { TrustPurpose } from '../messages/trust-bundle.ts';
 import { Role, type Action } from '../operators.ts';
+import { PlanName, Selector } from '../rollout-plan.ts';
 
 const Reason = z.string().min(1).max(500);
 
@@ -45,7 +57,42 @@ export const EnrolmentApprove = z.strictObject({
 });
 export const EnrolmentRefuse = z.strictObject({ enrolment: EnrolmentId, reason: Reason });
 
-export const KeysetRotate = z.strictObject({ keySet: KeySetName, reason: Reason.optional() });
+/** How a change is rolled out. The gateway fills in what is missing before anybody approves it. */
+const rolloutTerms = {
+  /** Plan of the policy; the default plan unless named. */
+  plan: PlanName.optional(),
+  /** Hash of the plan as the requester saw it: what the approval binds to. */
+  planSha256: Sha256.optional(),
+  /** Nothing is sent before. */
+  startAt: Timestamp.optional(),
+};
+
+export const KeysetRotate = z.strictObject({
+  keySet: KeySetName,
+  reason: Reason.optional(),
+  /** Ends a rotation that is still on its way. */
+  supersede: z.boolean().optional(),
+  ...rolloutTerms,
+});
+export const KeysetCompromise = z.strictObject({ keySet: KeySetName, version: KeyVersionNumber, reason: Reason });
+export const EnrolmentCampaign = z.strictObject({
+  cause: z.enum(['ca-rollover', 'policy', 'compromise']),
+  reason: Reason,
+  selector: Selector.default({}),
+  /** Only certificates of this CA (its key label). */
+  issuer: z.string().max(64).optional(),
+  /** Only certificates issued before; the time of the request unless said. */
+  before: Timestamp.optional(),
+  ...rolloutTerms,
+});
+export const RolloutPause = z.strictObject({ rollout: RolloutId, reason: Reason });
+export const RolloutResume = z.strictObject({ rollout: RolloutId, reason: Reason.optional() });
+export const RolloutAbort = z.strictObject({ rollout: RolloutId, reason: Reason });
+/** Without devices, all that have failed. */
+export const RolloutRetry = z.strictObject({ rollout: RolloutId, devices: z.array(DeviceId).min(1).max(10_000).optional() });
+const NamedDevices = z.array(DeviceId).min(1).max(10_000);
+export const RolloutExempt = z.strictObject({ rollout: RolloutId, devices: NamedDevices, reason: Reason });
+export const RolloutSignOff = z.strictObject({ rollout: RolloutId, devices: NamedDevices, reason: Reason });
 export const KeysetRetire = z.strictObject({ rollout: RolloutId });
 export const KeysetDestroy = z.strictObject({ rollout: RolloutId });
 
@@ -53,6 +100,16 @@ export const TrustPublish = z.strictObject({
   /** Anchors of the operator's own purposes (DER, base64); a purpose with an empty list is removed. */
   anchors: z.record(TrustPurpose, z.array(Base64).max(32)).default({}),
   reason: Reason.optional(),
+  ...rolloutTerms,
+});
+
+/** Number of an alert. */
+export const AlertId = z.int().min(1);
+
+export const AlertAcknowledge = z.strictObject({
+  alert: AlertId,
+  /** What was found or done; stands in the audit record. */
+  note: Reason,
 });
 
 export const ApprovalDecision = z.strictObject({
@@ -75,7 +132,16 @@ export interface CommandRequests {
   readonly 'keyset.rotate': z.infer<typeof KeysetRotate>;
   readonly 'keyset.retire': z.infer<typeof KeysetRetire>;
   readonly 'keyset.destroy': z.infer<typeof KeysetDestroy>;
+  readonly 'keyset.compromise': z.infer<typeof KeysetCompromise>;
+  readonly 'enrolment.campaign': z.infer<typeof EnrolmentCampaign>;
+  readonly 'rollout.pause': z.infer<typeof RolloutPause>;
+  readonly 'rollout.resume': z.infer<typeof RolloutResume>;
+  readonly 'rollout.abort': z.infer<typeof RolloutAbort>;
+  readonly 'rollout.retry': z.infer<typeof RolloutRetry>;
+  readonly 'rollout.exempt': z.infer<typeof RolloutExempt>;
+  readonly 'rollout.sign-off': z.infer<typeof RolloutSignOff>;
   readonly 'trust.publish': z.infer<typeof TrustPublish>;
+  readonly 'alert.acknowledge': z.infer<typeof AlertAcknowledge>;
 }
 
 export type CommandAction = keyof CommandRequests & Action;
@@ -94,7 +160,16 @@ export const COMMANDS: { readonly [A in CommandAction]: z.ZodType<CommandRequest
   'keyset.rotate': KeysetRotate,
   'keyset.retire': KeysetRetire,
   'keyset.destroy': KeysetDestroy,
+  'keyset.compromise': KeysetCompromise,
+  'enrolment.campaign': EnrolmentCampaign,
+  'rollout.pause': RolloutPause,
+  'rollout.resume': RolloutResume,
+  'rollout.abort': RolloutAbort,
+  'rollout.retry': RolloutRetry,
+  'rollout.exempt': RolloutExempt,
+  'rollout.sign-off': RolloutSignOff,
   'trust.publish': TrustPublish,
+  'alert.acknowledge': AlertAcknowledge,
 };
 
 export function isCommandAction(action: string): action is CommandAction {

@@ -23,7 +23,8 @@ export interface DeliveryState {
   readonly keySets: readonly KeySetRecord[];
   /** Rollouts that have not ended, of those key sets, with this device's target where it has one. */
   readonly rollouts: readonly { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined }[];
-  readonly trustLatest: TrustVersion;
+  /** The latest bundle that every device should hold; rollouts may hand out later ones. */
+  readonly trustReleased: TrustVersion;
   /** The certificate that envelopes are sealed to and reports are signed with: current, or next once it was seen. */
   readonly identity: CertificateRecord | undefined;
 }
@@ -33,18 +34,13 @@ export interface VerifiedReport {
   readonly report: Report;
   /** SHA-256 of the message as received. */
   readonly digest: Sha256;
-  readonly certificate: Pick<CertificateRecord, 'serial' | 'device' | 'state'>;
+  readonly certificate: Pick<CertificateRecord, 'serial' | 'device' | 'state' | 'issuer' | 'createdAt'>;
   readonly address: string | undefined;
   readonly receivedAt: Date;
 }
 
-export interface TargetMove {
-  readonly rollout: RolloutId;
-  readonly state: TargetState;
-  readonly wave: number;
-  readonly code: string | undefined;
-  readonly deferredUntil: Date | undefined;
-}
+/** A target as it is afterwards; the rest of it is a person's word or derived. */
+export type TargetMove = Omit<RolloutTarget, 'device' | 'reason' | 'old' | 'signedOff'>;
 
 export interface VersionProof {
   readonly keySet: KeySetName;

@@ -10,10 +10,11 @@ import type { DeliveryStore } from './delivery.ts';
 import type { EnrolmentStore } from './enrolment.ts';
 import type { FleetStore } from './fleet.ts';
 import type { GovernanceStore } from './governance.ts';
-import type { KeyVersionStore } from './keys.ts';
+import type { KeySetStore } from './keys.ts';
+import type { RolloutStore } from './rollouts.ts';
 import type { TrustStore } from './trust.ts';
 
 export interface Store
-  extends FleetStore, EnrolmentStore, DeliveryStore, KeyVersionStore, TrustStore, GovernanceStore, AuditStore {
+  extends FleetStore, EnrolmentStore, DeliveryStore, KeySetStore, RolloutStore, TrustStore, GovernanceStore, AuditStore {
   close(): Promise<void>;
 }

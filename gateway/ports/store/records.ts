@@ -244,6 +244,8 @@ export type RolloutRecord = RolloutChange & {
   /** Since when the open wave soaks. */
   readonly waveSettledAt: Date | undefined;
   readonly pause: RolloutPause | undefined;
+  /** When the sign-off of its stragglers was proposed. */
+  readonly stragglersAt: Date | undefined;
   readonly requestedBy: string;
   readonly createdAt: Date;
   readonly activatedAt: Date | undefined;

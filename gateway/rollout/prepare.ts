@@ -1,0 +1,59 @@
+/** Records the targets of an approved rollout, page by page: a large floor holds up nothing else, and a crash costs nothing. */
+import type { Clock } from '#schema/runtime/clock.ts';
+import type { Store } from '#gateway/ports/store/index.ts';
+import type { PlanDevice, RolloutOutcome } from '#gateway/ports/store/rollouts.ts';
+import type { RolloutChange, RolloutRecord } from '#gateway/ports/store/records.ts';
+import { rolloutEvent } from './decide.ts';
+import { progressOf } from './progress.ts';
+import { selectorOf, targetsOf } from './targets.ts';
+
+/** Devices or targets in one go: some milliseconds of the event loop. */
+const PAGE = 1_000;
+
+const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** All devices that the change's selector names. */
+export async function devicesOf(store: Store, change: RolloutChange): Promise<readonly PlanDevice[]> {
+  const keySet = change.kind === 'key-version' ? await store.keySet(change.keySet) : undefined;
+  const selector = selectorOf(change, keySet);
+  const devices: PlanDevice[] = [];
+  for (;;) {
+    const page = await store.planDevices(selector, devices.at(-1)?.id ?? '', PAGE);
+    devices.push(...page);
+    if (page.length < PAGE) return devices;
+    await breathe();
+  }
+}
+
+/**
+ * Who is in which wave follows from the rollout's id alone, so that a preparation that was broken off is done again and
+ * finds what it has recorded. Errors: `store.unavailable`.
+ */
+export async function prepareRollout(store: Store, clock: Clock, rollout: RolloutRecord): Promise<RolloutOutcome> {
+  const targets = targetsOf(rollout, await devicesOf(store, rollout));
+  for (let from = 0; from < targets.length; from += PAGE) {
+    await store.addTargets(rollout.id, targets.slice(from, from + PAGE), clock.now());
+    await breathe();
+  }
+  const now = clock.now();
+  return store.advanceRollout(rollout.id, now, (current, _, tallies) => {
+    if (current === undefined || current.state !== 'approved' || current.preparedAt !== undefined)
+      return { kind: 'stay', until: undefined };
+    const { total, waves } = progressOf(current, tallies);
+    const sizes = waves.map(({ name, total: size }) => `${name}: ${size}`);
+    return {
+      kind: 'advance',
+      rollout: { ...current, preparedAt: now },
+      versions: [],
+      due: 'none',
+      audit: [
+        rolloutEvent(
+          current,
+          'rollout.prepare',
+          { type: 'gateway', id: 'rollout' },
+          { targets: total, waves: sizes, plan: current.plan.name, planSha256: current.planSha256 },
+        ),
+      ],
+    };
+  });
+}
