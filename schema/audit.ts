@@ -42,6 +42,11 @@ export const AuditRecord = AuditEvent.extend({
 });
 export type AuditRecord = z.infer<typeof AuditRecord>;
 
+/** Most urgent first. `critical`: look now; `warning`: somebody has to act; `info`: somebody should know. */
+export const ALERT_SEVERITIES = ['critical', 'warning', 'info'] as const;
+export const AlertSeverity = z.enum(ALERT_SEVERITIES);
+export type AlertSeverity = z.infer<typeof AlertSeverity>;
+
 /** Signed by the audit key in the HSM: binds the chain up to `seq`. */
 export const AuditCheckpointBody = z.object({
   v: z.literal(1),

@@ -9,6 +9,37 @@ const Port = z.int().min(0).max(65_535);
 export const KEY_EXCHANGES = ['X25519MLKEM768', 'X25519', 'P-256', 'P-384'] as const;
 export type KeyExchange = (typeof KEY_EXCHANGES)[number];
 
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
+
+/** HTTPS; plain HTTP only where it does not leave the machine. What is secret belongs into files, not into a URL. */
+const WebhookUrl = z.string().superRefine((text, context) => {
+  const url = URL.parse(text);
+  const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname));
+  if (url === null || !isSafe)
+    context.addIssue({ code: 'custom', message: 'not an https URL, nor an http URL of a loopback address' });
+  else if (url.username !== '' || url.password !== '')
+    context.addIssue({ code: 'custom', message: 'a URL must not hold a user name or password' });
+});
+
+/** docs/webhooks.md */
+export const WebhookConfig = z.strictObject({
+  name: z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/, 'not a webhook name'),
+  url: WebhookUrl,
+  /** File with the secret, mode 0600. */
+  secretFile: z.string(),
+  /** Audit actions, or `alert.` and a code; `*` stands for any characters. */
+  events: z
+    .array(z.string().regex(/^[a-z*](?:[a-z0-9.*-]{0,78}[a-z0-9*])?$/, 'not a pattern of audit actions'))
+    .min(1)
+    .max(64),
+  /** PEM certificates to trust instead of those of the system. */
+  ca: z.string().optional(),
+  timeout: Duration.default(10_000),
+  /** A record that was not taken for so long is given up. */
+  maxAge: Duration.default(3 * 86_400_000),
+});
+export type WebhookConfig = z.infer<typeof WebhookConfig>;
+
 export const Config = z.strictObject({
   realm: Realm,
   /** Organisation in certificates. */
@@ -63,6 +94,11 @@ export const Config = z.strictObject({
   audit: z
     .strictObject({ checkpointEvery: Duration.default(60_000), checkpointRecords: z.int().min(1).default(1_000) })
     .prefault({}),
+  webhooks: z
+    .array(WebhookConfig)
+    .max(32)
+    .default([])
+    .refine((hooks) => new Set(hooks.map(({ name }) => name)).size === hooks.length, 'two webhooks have one name'),
   crl: z
     .strictObject({ validity: Duration.default(7 * 86_400_000), refresh: Duration.default(86_400_000) })
     .prefault({}),

@@ -29,6 +29,7 @@ const AREAS: Readonly<Record<ErrorArea, number>> = {
 
   network: 5,
   broker: 5,
+  webhook: 5,
 
   store: 6,
   hsm: 6,
@@ -50,6 +51,8 @@ const AREAS: Readonly<Record<ErrorArea, number>> = {
   device: 11,
   keyset: 11,
   rollout: 11,
+  authority: 11,
+  alert: 11,
 };
 
 /** Codes that mean something else than their area. */

@@ -31,12 +31,13 @@ function hsmView(health: KeyStoreHealth): HsmHealthView {
 export async function readStatus(from: StatusPorts): Promise<StatusView> {
   const { store, clock } = from;
   const now = clock.now();
-  const [devices, policy, trust, crl, audit, rollouts, approvals, enrolments] = await Promise.all([
+  const [devices, policy, trust, crl, audit, alerts, rollouts, approvals, enrolments] = await Promise.all([
     store.deviceCounts(),
     store.currentPolicy(),
     store.latestTrustBundle(),
     store.latestCrl(),
     auditHeadView(store),
+    store.openAlerts(),
     store.rollouts(true, MOST_COUNTED),
     store.approvals('pending', MOST_COUNTED),
     store.enrolmentRequests('pending', MOST_COUNTED),
@@ -54,6 +55,7 @@ export async function readStatus(from: StatusPorts): Promise<StatusView> {
       trust === undefined ? null : { version: trust.version, sha256: trust.sha256, expiresAt: trust.body.expiresAt },
     crl: crl === undefined ? null : { number: crl.number, nextUpdate: instant(crl.nextUpdate) },
     audit,
+    openAlerts: { ...alerts },
     openRollouts: rollouts.length,
     pendingApprovals: approvals.filter((approval) => !isOver(approval, now)).length,
     pendingEnrolments: enrolments.length,

@@ -66,6 +66,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
     'key_set',
     'version',
   );
+  const alerts = gauge('alerts_open', 'Alerts that nobody has acknowledged', 'severity');
   const auditRecords = gauge('audit_records', 'Records of the audit trail');
   const auditUnsealed = gauge('audit_unsealed_records', 'Audit records after the last checkpoint');
   const trustExpiry = gauge('trust_expires_seconds', 'When the latest trust bundle expires, Unix time');
@@ -93,6 +94,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
     devices.reset();
     for (const [state, count] of Object.entries(counts.byState)) devices.set({ state }, count);
     connected.set(counts.connected);
+    for (const [severity, count] of Object.entries(await store.openAlerts())) alerts.set({ severity }, count);
     const { seq } = await store.auditHead();
     auditRecords.set(seq);
     auditUnsealed.set(seq - ((await store.latestCheckpoint())?.seq ?? 0));

@@ -16,6 +16,7 @@ import { listen, serverOptions, type Listener } from '../public/listener.ts';
 import { createAccess, type Access } from './access.ts';
 import type { EventFeed } from './events.ts';
 import { createEventStreams } from './event-stream.ts';
+import { alertHandlers } from './handlers/alerts.ts';
 import { deviceHandlers } from './handlers/devices.ts';
 import { governanceHandlers } from './handlers/governance.ts';
 import { keyHandlers } from './handlers/keys.ts';
@@ -179,7 +180,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     app,
     access,
     limits,
-    documents: { ...deviceHandlers(ports), ...keyHandlers(ports), ...governanceHandlers(ports) },
+    documents: {
+      ...alertHandlers(ports),
+      ...deviceHandlers(ports),
+      ...keyHandlers(ports),
+      ...governanceHandlers(ports),
+    },
     streams: streamHandlers({ feed, streams, rollouts, metrics, auditExport }),
   });
   await app.ready();

@@ -86,6 +86,7 @@ const STATUS: Readonly<Record<ErrorCode, ApiErrorStatus>> = {
   'operator.not-found': 404,
   'operator.exists': 409,
   'approval.not-found': 404,
+  'alert.not-found': 404,
   'approval.required': 403,
   'approval.self': 403,
   'approval.expired': 409,
@@ -93,6 +94,7 @@ const STATUS: Readonly<Record<ErrorCode, ApiErrorStatus>> = {
   'approval.interrupted': 409,
   'approval.closed': 409,
   'audit.broken': 500,
+  'webhook.failed': 500,
   'audit.unavailable': 503,
 
   'config.invalid': 400,

@@ -33,6 +33,8 @@ const AREAS: Readonly<Record<Area, EstErrorStatus>> = {
   rollout: 500,
   operator: 500,
   approval: 500,
+  alert: 500,
+  webhook: 500,
   config: 500,
   data: 500,
   port: 500,

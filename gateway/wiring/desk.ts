@@ -1,5 +1,7 @@
 /** The commands of operators, each with what it has to wake. */
 import { errorMessage } from '#schema/errors.ts';
+import { alertEvent } from '../api/views/alerts.ts';
+import { acknowledgeCommand } from '../audit/alerts-command.ts';
 import * as devices from '../enrolment/commands.ts';
 import type { RevocationList } from '../enrolment/revocation-list.ts';
 import { destroyCommand, retireCommand, rotateCommand } from '../keys/commands.ts';
@@ -63,6 +65,11 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       'device.release': devices.releaseCommand(devicePorts),
       'enrolment.approve': devices.approveEnrolmentCommand(devicePorts),
       'enrolment.refuse': devices.refuseEnrolmentCommand(devicePorts),
+      'alert.acknowledge': acknowledgeCommand({
+        store,
+        clock,
+        onAcknowledged: (alert) => feed.publish(alertEvent(alert, 'acknowledged')),
+      }),
       'keyset.rotate': rotateCommand(keyPorts),
       'keyset.retire': retireCommand(keyPorts),
       'keyset.destroy': destroyCommand(keyPorts),

@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { ApprovalId, DeviceId, EnrolmentId, KeySetName, RolloutId, Sha256, TrustVersion } from '../ids.ts';
 import type { Action } from '../operators.ts';
 import {
+  AlertAcknowledge,
+  AlertId,
   CommandAnswer,
   DeviceImport,
   DeviceQuarantine,
@@ -18,6 +20,8 @@ import {
   TrustPublish,
 } from './commands.ts';
 import {
+  AlertPage,
+  AlertQuery,
   ApprovalAnswer,
   ApprovalList,
   ApprovalQuery,
@@ -75,6 +79,7 @@ const deviceId = z.object({ id: DeviceId });
 const enrolmentId = z.object({ id: EnrolmentId });
 const keySetName = z.object({ name: KeySetName });
 const rolloutId = z.object({ id: RolloutId });
+const alertId = z.object({ id: z.coerce.number().pipe(AlertId) });
 const approvalId = z.object({ id: ApprovalId });
 const trustVersion = z.object({ version: z.coerce.number().pipe(TrustVersion) });
 const reason = DeviceQuarantine.pick({ reason: true });
@@ -346,6 +351,28 @@ export const ROUTES = {
     tag: 'trust',
     summary: 'Publish the next trust bundle',
     body: TrustPublish,
+    response: CommandAnswer,
+  },
+
+  'alert.list': {
+    method: 'GET',
+    path: '/v1/alerts',
+    action: 'fleet.view',
+    answers: 'json',
+    tag: 'alerts',
+    summary: 'What somebody should look at, newest first',
+    query: AlertQuery,
+    response: AlertPage,
+  },
+  'alert.acknowledge': {
+    method: 'POST',
+    path: '/v1/alerts/:id/acknowledge',
+    action: 'alert.acknowledge',
+    answers: 'command',
+    tag: 'alerts',
+    summary: 'Close an alert, with what was found or done',
+    params: alertId,
+    body: AlertAcknowledge.omit({ alert: true }),
     response: CommandAnswer,
   },
 

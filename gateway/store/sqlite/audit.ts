@@ -10,11 +10,13 @@ import { parseJson, parseWith } from '#schema/parse.ts';
 import { canonicalJson } from '#schema/runtime/canonical-json.ts';
 import { auditCheckpoints, auditRecords } from '#schema/tables.ts';
 import { CHAIN_START, nextLink, UnhashedRecord, type ChainHead } from '#gateway/audit/chain.ts';
-import type { AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
+import type { AlertRecord, AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
+import { alertNote, alertStore } from './alerts.ts';
 import { auditFault } from './faults.ts';
 import { blob, reader } from './rows.ts';
 import type { Statements } from './statement.ts';
-import type { Journal, StoreContext } from './transaction.ts';
+import type { AuditJournal, StoreContext } from './transaction.ts';
+import { webhookStore } from './webhooks.ts';
 
 const headColumns = z.tuple([z.int(), z.string()]).transform(([seq, hash]) => ({ seq, hash }));
 
@@ -25,23 +27,31 @@ function headQuery(db: BetterSQLite3Database, statements: Statements): () => Cha
   return () => read() ?? CHAIN_START;
 }
 
-/** Appends to the chain inside the transaction that is open. The head is always read from the table. */
-export function auditJournal(db: BetterSQLite3Database, statements: Statements, realm: Realm): Journal {
+/**
+ * Appends to the chain inside the transaction that is open, and notes the alerts that come of it. The head is always
+ * read from the table.
+ */
+export function auditJournal(db: BetterSQLite3Database, statements: Statements, realm: Realm): AuditJournal {
   const readHead = headQuery(db, statements);
+  const note = alertNote(db, statements);
   const insert = statements.change(
     db
       .insert(auditRecords)
       .values({ seq: sql.placeholder('seq'), hash: sql.placeholder('hash'), record: sql.placeholder('record') }),
   );
   return (events, at) => {
-    if (events.length === 0) return;
+    if (events.length === 0) return [];
     try {
+      const raised: AlertRecord[] = [];
       let head = readHead();
       for (const event of events) {
         const { record, hashed } = nextLink(head, event, at, randomUUIDv7(), realm);
         insert({ seq: record.seq, hash: record.hash, record: hashed });
         head = record;
+        const alert = note(record, at);
+        if (alert !== undefined) raised.push(alert);
       }
+      return raised;
     } catch (error) {
       throw auditFault(error);
     }
@@ -66,9 +76,13 @@ const checkpointOf: (row: unknown) => StoredCheckpoint = reader(
   'audit_checkpoints',
 );
 
-export function auditStore({ db, statements, transactions }: StoreContext): AuditStore {
+export function auditStore(context: StoreContext): AuditStore {
+  const { db, statements, transactions } = context;
   const readHead = headQuery(db, statements);
   return {
+    ...alertStore(context),
+    ...webhookStore(context),
+
     async appendAudit(events, at) {
       await transactions.write((journal) => journal(events, at));
     },
@@ -88,6 +102,10 @@ export function auditStore({ db, statements, transactions }: StoreContext): Audi
           .all()
           .map(recordOf),
       );
+    },
+
+    watchAudit(watcher) {
+      return transactions.watch(watcher);
     },
 
     async latestCheckpoint() {

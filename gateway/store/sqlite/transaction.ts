@@ -10,6 +10,7 @@ import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { AuditEvent } from '#schema/audit.ts';
 import { CroupierError } from '#schema/errors.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
+import type { AlertRecord, AuditAppended } from '#gateway/ports/store/audit.ts';
 import { storeFault } from './faults.ts';
 import type { Statements } from './statement.ts';
 
@@ -18,6 +19,9 @@ export type Settled<T> = T extends PromiseLike<unknown> ? never : T;
 
 /** Appends records to the audit chain; only inside `write`. */
 export type Journal = (events: readonly AuditEvent[], at: Date) => void;
+
+/** The journal itself: it answers with the alerts that were raised on the way. */
+export type AuditJournal = (events: readonly AuditEvent[], at: Date) => readonly AlertRecord[];
 
 export interface Transactions {
   /** A consistent view for several statements. Errors: `store.unavailable`, `store.corrupt`. */
@@ -28,6 +32,8 @@ export interface Transactions {
    * `audit.unavailable`.
    */
   write<T>(work: (journal: Journal) => Settled<T>): Promise<T>;
+  /** Calls back after every commit of work that appended to the audit chain. Returns what ends it. */
+  watch(watcher: (appended: AuditAppended) => void): () => void;
   /** Commits what is waiting; later calls are refused. */
   close(): void;
 }
@@ -59,7 +65,8 @@ interface Waiting {
 
 const closed = (): CroupierError => new CroupierError('store.unavailable', 'The database has been closed');
 
-export function transactionsOn(sqlite: Database.Database, journal: Journal): Transactions {
+export function transactionsOn(sqlite: Database.Database, journal: AuditJournal): Transactions {
+  const watchers = new Set<(appended: AuditAppended) => void>();
   let waiting: Waiting[] = [];
   let scheduled = false;
   let open = true;
@@ -146,18 +153,31 @@ export function transactionsOn(sqlite: Database.Database, journal: Journal): Tra
     write<T>(work: (journal: Journal) => Settled<T>): Promise<T> {
       if (!open) return Promise.reject(closed());
       const { promise, resolve, reject } = Promise.withResolvers<T>();
-      let answer = (): void => {};
+      let commit = (): void => {};
       waiting.push({
         run: () => {
-          const result: T = work(journal);
-          answer = () => resolve(result);
+          const raised: AlertRecord[] = [];
+          let appends = false;
+          const result: T = work((events, at) => {
+            appends ||= events.length > 0;
+            raised.push(...journal(events, at));
+          });
+          commit = () => {
+            resolve(result);
+            if (appends) for (const watcher of watchers) watcher({ raised });
+          };
           return result;
         },
-        commit: () => answer(),
+        commit: () => commit(),
         fail: (error) => reject(storeFault(error)),
       });
       schedule();
       return promise;
+    },
+
+    watch(watcher) {
+      watchers.add(watcher);
+      return () => watchers.delete(watcher);
     },
 
     close() {

@@ -1,7 +1,9 @@
 /** The gateway about itself, its audit trail, and its events. */
 import { z } from 'zod';
-import { AuditRecord } from '../../audit.ts';
+import { AlertSeverity, AuditRecord } from '../../audit.ts';
 import { DeviceId, EnrolmentId, ApprovalId, Realm, RolloutId, Sha256, Timestamp, TrustVersion } from '../../ids.ts';
+import { AlertId } from '../commands.ts';
+import { AlertCounts } from './alerts.ts';
 import { PageLimit } from './common.ts';
 import { RolloutStateName } from './rollouts.ts';
 
@@ -32,6 +34,7 @@ export const StatusView = z.object({
   trust: z.object({ version: TrustVersion, sha256: Sha256, expiresAt: Timestamp }).nullable(),
   crl: z.object({ number: z.int(), nextUpdate: Timestamp }).nullable(),
   audit: AuditHeadView,
+  openAlerts: AlertCounts,
   openRollouts: z.int(),
   pendingApprovals: z.int(),
   pendingEnrolments: z.int(),
@@ -75,6 +78,14 @@ export const GatewayEvent = z.discriminatedUnion('type', [
     type: z.literal('approval'),
     approval: ApprovalId,
     state: z.enum(['asked', 'executed', 'failed', 'refused']),
+  }),
+  z.object({
+    type: z.literal('alert'),
+    alert: AlertId,
+    code: z.string(),
+    severity: AlertSeverity,
+    message: z.string(),
+    state: z.enum(['raised', 'acknowledged']),
   }),
   z.object({ type: z.literal('trust'), version: TrustVersion }),
   z.object({ type: z.literal('policy'), version: z.int() }),

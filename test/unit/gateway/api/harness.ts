@@ -10,6 +10,7 @@ import { readStatus } from '#gateway/api/gateway-status.ts';
 import type { ApiLimits } from '#gateway/api/limits.ts';
 import { createMetrics, type MetricsRegistry } from '#gateway/api/metrics.ts';
 import { createApiServer, type ApiServer } from '#gateway/api/server.ts';
+import { acknowledgeCommand } from '#gateway/audit/alerts-command.ts';
 import { createCheckpointer, type Checkpointer } from '#gateway/audit/checkpoint.ts';
 import {
   approveEnrolmentCommand,
@@ -183,6 +184,7 @@ export function commandTable(store: Store, pki: TestPki, authorities: Authoritie
     'device.release': releaseCommand(devices),
     'enrolment.approve': approveEnrolmentCommand(devices),
     'enrolment.refuse': refuseEnrolmentCommand(devices),
+    'alert.acknowledge': acknowledgeCommand({ store, clock, onAcknowledged: nothing }),
     'keyset.rotate': rotateCommand(keys),
     'keyset.retire': retireCommand(keys),
     'keyset.destroy': destroyCommand(keys),

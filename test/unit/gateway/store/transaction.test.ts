@@ -11,7 +11,7 @@ function opened(): {
 } {
   const sqlite = new Database(':memory:');
   sqlite.exec('create table numbers (value integer primary key)');
-  const transactions = transactionsOn(sqlite, () => {});
+  const transactions = transactionsOn(sqlite, () => []);
   const insert = sqlite.prepare('insert into numbers values (?)');
   return {
     sqlite,
@@ -118,5 +118,36 @@ describe('write', () => {
     await expectRefusal('store.unavailable', () => add(2));
     await expectRefusal('store.unavailable', () => transactions.read(() => 1));
     expect(values()).toEqual([1]);
+  });
+});
+
+describe('watch', () => {
+  const event = { action: 'test', outcome: 'success', actor: { type: 'gateway', id: 'test' } } as const;
+  const at = new Date(0);
+
+  it('given work that appends to the trail, when it is committed, then watchers are called; else not, and not after they ended', async () => {
+    const { transactions } = opened();
+    let calls = 0;
+    const end = transactions.watch(() => void (calls += 1));
+    await transactions.write(() => 1);
+    await transactions.write((journal) => journal([], at));
+    expect(calls).toBe(0);
+    await transactions.write((journal) => journal([event], at));
+    expect(calls).toBe(1);
+    end();
+    await transactions.write((journal) => journal([event], at));
+    expect(calls).toBe(1);
+  });
+
+  it('given work that appends and then throws, when it is undone, then no watcher is called', async () => {
+    const { transactions } = opened();
+    let calls = 0;
+    transactions.watch(() => void (calls += 1));
+    const failing = transactions.write((journal): number => {
+      journal([event], at);
+      throw new Error('boom');
+    });
+    await expect(failing).rejects.toThrow('boom');
+    expect(calls).toBe(0);
   });
 });
