@@ -31,6 +31,8 @@ export interface Authority {
 }
 
 export interface Command<A extends CommandAction> {
+  /** Fills in what the requester left open, so that an approval binds to all of it. */
+  complete?(request: CommandRequest<A>): Promise<CommandRequest<A>>;
   /** One line for approvers, e.g. "rotate wallet-kek". */
   summary(request: CommandRequest<A>): string;
   /** How many things the request touches, for bulk limits; 1 unless told. */
@@ -122,11 +124,12 @@ export function createCommandDesk(ports: CommandPorts): CommandDesk {
       if (error instanceof CroupierError) await deny(operator, action, error);
       throw error;
     }
-    await command.check?.(request);
-    if (permission === 'request') return ask(operator, action, request, command.summary(request));
+    const whole = (await command.complete?.(request)) ?? request;
+    await command.check?.(whole);
+    if (permission === 'request') return ask(operator, action, whole, command.summary(whole));
     return {
       state: 'done',
-      result: plain(await command.execute(request, { actor: actorOf(operator), approval: undefined })),
+      result: plain(await command.execute(whole, { actor: actorOf(operator), approval: undefined })),
     };
   };
 

@@ -7,13 +7,15 @@ import type { Policy } from '#schema/policy.ts';
 import {
   DEFAULT_PLAN,
   RolloutPlanPolicy,
+  selects,
   type PlannedWave,
   type RolloutPlan,
   type Selector,
   type WindowPolicy,
 } from '#schema/rollout-plan.ts';
 import { canonicalJson, type Json } from '#schema/runtime/canonical-json.ts';
-import type { Campaign } from '#gateway/ports/store/records.ts';
+import type { Campaign, RolloutChange } from '#gateway/ports/store/records.ts';
+import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
 
 /** What would be rolled out, as it is approved. */
 export type PlannedChange =
@@ -92,9 +94,28 @@ export function expedited(plan: RolloutPlan): RolloutPlan {
     ...plan,
     name: EXPEDITED_PLAN,
     waves: [{ name: 'everybody', share: { by: 'rest' }, soakMs: 0 }],
+    minimumSample: 1,
     windows: 'ignore',
     rate: null,
   };
+}
+
+/** Whether the change is for this device; `selector` is that of the key set or campaign. */
+export function concerns(
+  change: RolloutChange,
+  selector: Selector,
+  device: Pick<PlanDevice, 'class' | 'site' | 'labels' | 'state' | 'certificate'>,
+): boolean {
+  const { kind } = device.state;
+  if (kind === 'revoked' || kind === 'registered' || !selects(selector, device)) return false;
+  if (change.kind !== 're-enrolment') return true;
+  const { issuer, before } = change.campaign;
+  const { certificate } = device;
+  return (
+    certificate !== undefined &&
+    certificate.createdAt < before &&
+    (issuer === undefined || certificate.issuer === issuer)
+  );
 }
 
 function changeJson(change: PlannedChange): Json {

@@ -1,8 +1,9 @@
 /** Records the targets of an approved rollout, page by page: a large floor holds up nothing else, and a crash costs nothing. */
+import type { Selector } from '#schema/rollout-plan.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { PlanDevice, RolloutOutcome } from '#gateway/ports/store/rollouts.ts';
-import type { RolloutChange, RolloutRecord } from '#gateway/ports/store/records.ts';
+import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { rolloutEvent } from './decide.ts';
 import { progressOf } from './progress.ts';
 import { selectorOf, targetsOf } from './targets.ts';
@@ -12,10 +13,8 @@ const PAGE = 1_000;
 
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** All devices that the change's selector names. */
-export async function devicesOf(store: Store, change: RolloutChange): Promise<readonly PlanDevice[]> {
-  const keySet = change.kind === 'key-version' ? await store.keySet(change.keySet) : undefined;
-  const selector = selectorOf(change, keySet);
+/** Devices that a selector names, all of them, read page by page. Errors: `store.unavailable`. */
+export async function devicesOf(store: Store, selector: Selector): Promise<readonly PlanDevice[]> {
   const devices: PlanDevice[] = [];
   for (;;) {
     const page = await store.planDevices(selector, devices.at(-1)?.id ?? '', PAGE);
@@ -26,11 +25,13 @@ export async function devicesOf(store: Store, change: RolloutChange): Promise<re
 }
 
 /**
- * Who is in which wave follows from the rollout's id alone, so that a preparation that was broken off is done again and
+ * Who is in which wave follows from the approved plan alone, so that a preparation that was broken off is done again and
  * finds what it has recorded. Errors: `store.unavailable`.
  */
 export async function prepareRollout(store: Store, clock: Clock, rollout: RolloutRecord): Promise<RolloutOutcome> {
-  const targets = targetsOf(rollout, await devicesOf(store, rollout));
+  const keySet = rollout.kind === 'key-version' ? await store.keySet(rollout.keySet) : undefined;
+  const selector = selectorOf(rollout, keySet);
+  const targets = targetsOf(rollout, selector, await devicesOf(store, selector));
   for (let from = 0; from < targets.length; from += PAGE) {
     await store.addTargets(rollout.id, targets.slice(from, from + PAGE), clock.now());
     await breathe();

@@ -2,7 +2,7 @@
 import type { Selector } from '#schema/rollout-plan.ts';
 import type { NewTarget, PlanDevice } from '#gateway/ports/store/rollouts.ts';
 import type { KeySetRecord, RolloutChange, RolloutRecord } from '#gateway/ports/store/records.ts';
-import { isReplacedBy } from '#gateway/delivery/desired.ts';
+import { concerns } from './plan.ts';
 import { assignWaves } from './waves.ts';
 
 /** The selector that names the devices of a change. `keySet` is that of a key version. */
@@ -17,18 +17,15 @@ export function selectorOf(change: RolloutChange, keySet: KeySetRecord | undefin
   }
 }
 
-/** Whether a device that the selector names has part in the change now; a device without an identity cannot. */
-export function takesPart(change: RolloutChange, { state, certificate }: PlanDevice): boolean {
-  if (state.kind === 'revoked' || state.kind === 'registered') return false;
-  if (change.kind !== 're-enrolment') return true;
-  return certificate !== undefined && isReplacedBy(change.campaign, certificate);
-}
-
 /** The targets of a rollout. Quarantined devices are among them, so that they are served once they are released. */
-export function targetsOf(rollout: RolloutRecord, devices: readonly PlanDevice[]): readonly NewTarget[] {
-  const mine = devices.filter((device) => takesPart(rollout, device));
+export function targetsOf(
+  rollout: RolloutRecord,
+  selector: Selector,
+  devices: readonly PlanDevice[],
+): readonly NewTarget[] {
+  const mine = devices.filter((device) => concerns(rollout, selector, device));
   const quarantined = new Set(mine.filter(({ state }) => state.kind === 'quarantined').map(({ id }) => id));
-  return assignWaves(rollout.plan, mine, rollout.id).map((place) => ({
+  return assignWaves(rollout.plan, mine, rollout.planSha256).map((place) => ({
     ...place,
     state: quarantined.has(place.device) ? 'quarantined' : 'pending',
   }));

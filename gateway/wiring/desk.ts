@@ -4,14 +4,16 @@ import { alertEvent } from '../api/views/alerts.ts';
 import { acknowledgeCommand } from '../audit/alerts-command.ts';
 import * as devices from '../enrolment/commands.ts';
 import type { RevocationList } from '../enrolment/revocation-list.ts';
-import { destroyCommand, retireCommand, rotateCommand } from '../keys/commands.ts';
+import { compromiseCommand, destroyCommand, retireCommand, rotateCommand } from '../keys/commands.ts';
 import { createCommandDesk, type CommandDesk } from '../operators/command.ts';
 import { operatorAddCommand } from '../operators/operator-command.ts';
 import { policyApplyCommand } from '../operators/policy-command.ts';
+import * as rollout from '../rollout/commands.ts';
+import { authorityCommands } from '../trust/authority-commands.ts';
 import { trustPublishCommand } from '../trust/command.ts';
-import { announceTrust } from '../trust/publish.ts';
 import type { Floor } from './floor.ts';
 import type { Foundation } from './foundation.ts';
+import { nextBundlePorts } from './trust.ts';
 
 export function openDesk(foundation: Foundation, floor: Floor, revocations: RevocationList): CommandDesk {
   const { config, store, keyStore, authorities, policy, feed, clock, random, log } = foundation;
@@ -40,7 +42,9 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       onChange();
     },
   };
-  const keyPorts = { realm, store, keyStore, clock, random, onChange };
+  const rolloutPorts = { store, clock, random, policy: policy.get, onChange };
+  const keyPorts = { ...rolloutPorts, realm, keyStore };
+  const bundlePorts = nextBundlePorts(foundation, floor);
   return createCommandDesk({
     store,
     clock,
@@ -73,18 +77,16 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       'keyset.rotate': rotateCommand(keyPorts),
       'keyset.retire': retireCommand(keyPorts),
       'keyset.destroy': destroyCommand(keyPorts),
-      'trust.publish': trustPublishCommand({
-        realm,
-        store,
-        clock,
-        policy: policy.get,
-        authorities: () => authorities,
-        onPublished: (bundle) => {
-          feed.publish({ type: 'trust', version: bundle.version });
-          soon('trust bundle not announced', announceTrust(broker, realm, bundle));
-          onChange();
-        },
-      }),
+      'keyset.compromise': compromiseCommand(keyPorts),
+      'enrolment.campaign': rollout.campaignCommand(rolloutPorts),
+      'rollout.pause': rollout.pauseCommand(rolloutPorts),
+      'rollout.resume': rollout.resumeCommand(rolloutPorts),
+      'rollout.abort': rollout.abortCommand(rolloutPorts),
+      'rollout.retry': rollout.retryCommand(rolloutPorts),
+      'rollout.exempt': rollout.exemptCommand(rolloutPorts),
+      'rollout.sign-off': rollout.signOffCommand(rolloutPorts),
+      'trust.publish': trustPublishCommand(bundlePorts),
+      ...authorityCommands({ ...bundlePorts, operator: config.operator, keyStore, authorities }),
     },
   });
 }

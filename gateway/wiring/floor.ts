@@ -72,14 +72,15 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     log,
     metrics,
     policy: policy.get,
-    signer: () => authorities.messageSigner,
+    windows: policy.windows,
+    signer: () => authorities.get().messageSigner,
   });
   const rollouts = createRolloutDriver({
     store,
     clock,
     log,
     onDue: () => dispatcher.ring(),
-    onAdvance: (rollout, state) => feed.publish({ type: 'rollout', rollout, state }),
+    onAdvance: ({ id, state }) => feed.publish({ type: 'rollout', rollout: id, state }),
   });
   const invalidReports = new TokenBucket(DENIALS_ON_RECORD, clock.monotonic());
   const intake = createIntake({
@@ -90,6 +91,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     log,
     metrics,
     policy: policy.get,
+    windows: policy.windows,
     mayRecordInvalid: () => invalidReports.take(clock.monotonic()),
     onDue: () => dispatcher.ring(),
     onProgress: () => rollouts.ring(),

@@ -15,8 +15,9 @@ import { openConfiguredKeyStore } from '../installation/key-store.ts';
 import { lockDataDirectory } from '../installation/run-file.ts';
 import type { Log } from '../ports/log.ts';
 import type { Store } from '../ports/store/index.ts';
+import { createWindows, type SiteWindows } from '../rollout/window.ts';
 import { openSqliteStore } from '../store/sqlite/open.ts';
-import { loadAuthorities, type Authorities } from '../trust/authorities.ts';
+import { holdAuthorities, type HeldAuthorities } from '../trust/authorities.ts';
 
 /** Closes what was opened, last first, whatever happens on the way. */
 export class Closing {
@@ -53,9 +54,14 @@ export interface Foundation {
   readonly config: Config;
   readonly store: Store;
   readonly keyStore: KeyStore;
-  readonly authorities: Authorities;
+  readonly authorities: HeldAuthorities;
   /** The policy in force; `set` when another is applied. */
-  readonly policy: { readonly get: () => Policy; readonly set: (policy: Policy) => void };
+  readonly policy: {
+    readonly get: () => Policy;
+    readonly set: (policy: Policy) => void;
+    /** Its maintenance windows. */
+    readonly windows: () => SiteWindows;
+  };
   readonly feed: EventFeed;
   readonly clock: Clock;
   readonly random: Random;
@@ -69,11 +75,14 @@ async function policyOf(store: Store, data: DataDirectory): Promise<Foundation['
     throw new CroupierError('config.missing', `${data.root} has no policy yet; run croupier init`);
   }
   let { policy } = record;
+  let windows = createWindows(policy.rollouts.windows);
   return {
     get: () => policy,
     set: (next) => {
       policy = next;
+      windows = createWindows(policy.rollouts.windows);
     },
+    windows: () => windows,
   };
 }
 
@@ -102,7 +111,7 @@ export async function layFoundation(options: FoundationOptions, closing: Closing
     busyTimeoutMs: config.store.busyTimeout,
   });
   closing.add(() => store.close());
-  const authorities = await loadAuthorities(store, keyStore);
+  const authorities = await holdAuthorities(store, keyStore);
   return {
     data,
     config,
