@@ -13,6 +13,7 @@ import { readStatus } from './api/gateway-status.ts';
 import { createMetrics } from './api/metrics.ts';
 import { createApiServer } from './api/server.ts';
 import { createCheckpointer } from './audit/checkpoint.ts';
+import type { WebhookLag } from './audit/webhooks.ts';
 import { createEnrolment } from './enrolment/enrol.ts';
 import { createRevocationList } from './enrolment/revocation-list.ts';
 import { createEstServer } from './est/server.ts';
@@ -26,6 +27,8 @@ import { openDesk } from './wiring/desk.ts';
 import { openFloor } from './wiring/floor.ts';
 import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
 
+import { nextBundlePorts, publishIfBehind, writeCaFiles } from './wiring/trust.ts';
+import { openWebhooks } from './wiring/webhooks.ts';
 export interface GatewayOptions {
   readonly directory: string;
   /** Over the configuration file's. */
@@ -105,7 +108,8 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   const [name = 'localhost'] = config.names;
   const startedAt = clock.now();
   const version = await packageVersion();
-  const registry = createMetrics({ store, hsm: () => keyStore.health() });
+  let lags = (): readonly WebhookLag[] => [];
+  const registry = createMetrics({ store, hsm: () => keyStore.health(), webhooks: () => lags() });
   const ownTls = (): Promise<TlsIdentity> =>
     ensureTlsIdentity(data, config, gatewayCeremony(foundation), authorities.operationsCa, async () => {
       const operations = await store.authority('operations-ca');
@@ -133,6 +137,8 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   closing.add(() => checkpointer.close());
   const revocations = createRevocationList({
     store,
+  const webhooks = await openWebhooks(foundation, registry.metrics);
+  lags = () => webhooks.lags();
     clock,
     log,
     authority: () => authorities.deviceCa,

@@ -1,6 +1,7 @@
 /** Metrics in the Prometheus text format. Names and labels: docs/metrics.md. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from '@prometheus-io/client';
 import type { KeyStoreHealth } from '#pki/keystore/port.ts';
+import type { WebhookLag } from '#gateway/audit/webhooks.ts';
 import type { Metrics } from '#gateway/ports/metrics.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { EstMetrics } from '../est/server.ts';
@@ -9,6 +10,7 @@ import type { ApiMetrics } from './server.ts';
 export interface MetricsPorts {
   readonly store: Store;
   readonly hsm: () => KeyStoreHealth;
+  readonly webhooks: () => readonly WebhookLag[];
 }
 
 export interface MetricsRegistry {
@@ -33,6 +35,7 @@ function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' |
   const trustLinks = counter('trust_links_total', 'Trust bundles sent to devices that walk');
   const enrolments = counter('enrolments_total', 'Enrolment requests', 'outcome');
   const connections = counter('mqtt_connections_total', 'MQTT connections judged', 'outcome');
+  const webhooks = counter('webhooks_total', 'Attempts to deliver to webhooks', 'webhook', 'outcome');
   const est = counter('est_requests_total', 'EST requests answered', 'operation', 'status');
   const api = counter('api_requests_total', 'Operator API requests answered', 'route', 'status');
   return {
@@ -42,6 +45,7 @@ function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' |
       trustLinks: () => trustLinks.inc(),
       enrolments: (outcome) => enrolments.inc({ outcome }),
       connections: (outcome) => connections.inc({ outcome }),
+      webhooks: (webhook, outcome) => webhooks.inc({ webhook, outcome }),
     },
     est: { requests: (operation, status) => est.inc({ operation, status }) },
     api: { requests: (route, status) => api.inc({ route, status }) },
@@ -49,7 +53,7 @@ function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' |
 }
 
 /** Gauges of the state, and what sets all of them at once from one reading of the store. */
-function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise<void> {
+function gauges(registry: Registry, { store, hsm, webhooks }: MetricsPorts): () => Promise<void> {
   const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Gauge<Label> =>
     new Gauge({ name: `croupier_${name}`, help, labelNames, registers: [registry] });
 
@@ -67,6 +71,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
     'version',
   );
   const alerts = gauge('alerts_open', 'Alerts that nobody has acknowledged', 'severity');
+  const webhookLag = gauge('webhook_lag_seconds', 'How long the record has waited that is delivered next', 'webhook');
   const auditRecords = gauge('audit_records', 'Records of the audit trail');
   const auditUnsealed = gauge('audit_unsealed_records', 'Audit records after the last checkpoint');
   const trustExpiry = gauge('trust_expires_seconds', 'When the latest trust bundle expires, Unix time');
@@ -95,6 +100,7 @@ function gauges(registry: Registry, { store, hsm }: MetricsPorts): () => Promise
     for (const [state, count] of Object.entries(counts.byState)) devices.set({ state }, count);
     connected.set(counts.connected);
     for (const [severity, count] of Object.entries(await store.openAlerts())) alerts.set({ severity }, count);
+    for (const { name, seconds } of webhooks()) webhookLag.set({ webhook: name }, seconds);
     const { seq } = await store.auditHead();
     auditRecords.set(seq);
     auditUnsealed.set(seq - ((await store.latestCheckpoint())?.seq ?? 0));

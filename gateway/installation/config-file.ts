@@ -40,6 +40,11 @@ export function resolveConfig(data: DataDirectory, document: unknown): Config {
     ...config,
     hsm: { ...config.hsm, pinFile: within(config.hsm.pinFile) },
     store: { ...config.store, path: within(config.store.path) },
+    webhooks: config.webhooks.map((webhook) => ({
+      ...webhook,
+      secretFile: within(webhook.secretFile),
+      ...(webhook.ca === undefined ? {} : { ca: within(webhook.ca) }),
+    })),
   };
 }
 

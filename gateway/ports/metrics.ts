@@ -7,6 +7,7 @@ export interface Metrics {
   readonly trustLinks: () => void;
   readonly enrolments: (outcome: 'issue' | 'repeat' | 'park' | 'wait' | 'refuse' | 'failed') => void;
   readonly connections: (outcome: 'allowed' | 'denied') => void;
+  readonly webhooks: (webhook: string, outcome: 'delivered' | 'failed' | 'given-up') => void;
 }
 
 export const silentMetrics: Metrics = {
@@ -15,4 +16,5 @@ export const silentMetrics: Metrics = {
   trustLinks: () => {},
   enrolments: () => {},
   connections: () => {},
+  webhooks: () => {},
 };

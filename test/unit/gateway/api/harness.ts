@@ -241,7 +241,7 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
   const desk = createCommandDesk({ store, clock, log, commands: commandTable(store, pki, authorities, clock) });
   const feed = createEventFeed();
   const hsm = () => pki.hsm.health();
-  const metrics = createMetrics({ store, hsm });
+  const metrics = createMetrics({ store, hsm, webhooks: () => [] });
   const checkpointer = createCheckpointer({
     store,
     clock,
