@@ -26,9 +26,8 @@ import type { HealthCheck } from './public/resources.ts';
 import { openDesk } from './wiring/desk.ts';
 import { openFloor } from './wiring/floor.ts';
 import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
-
-import { nextBundlePorts, publishIfBehind, writeCaFiles } from './wiring/trust.ts';
 import { openWebhooks } from './wiring/webhooks.ts';
+
 export interface GatewayOptions {
   readonly directory: string;
   /** Over the configuration file's. */
@@ -135,10 +134,10 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     records: config.audit.checkpointRecords,
   });
   closing.add(() => checkpointer.close());
-  const revocations = createRevocationList({
-    store,
   const webhooks = await openWebhooks(foundation, registry.metrics);
   lags = () => webhooks.lags();
+  const revocations = createRevocationList({
+    store,
     clock,
     log,
     authority: () => authorities.deviceCa,
