@@ -3,10 +3,12 @@ import { Command, CommanderError } from 'commander';
 import { EXIT_OK, EXIT_USAGE } from '#schema/exit-code.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { registerFloor } from './command/floor.ts';
+import { registerList } from './command/list.ts';
 import type { Register, Surroundings } from './command/registration.ts';
+import { registerRun } from './command/run.ts';
 import { tellFailure } from './output/failure.ts';
 
-const COMMANDS: readonly Register[] = [registerFloor];
+const COMMANDS: readonly Register[] = [registerFloor, registerRun, registerList];
 
 /** Runs one command; resolves to the exit code and never rejects. */
 export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {

@@ -1,8 +1,10 @@
 /** One device of a floor: a state that lasts, and an agent while it is on. */
+import { cp, rm } from 'node:fs/promises';
 import {
   createAgent,
   openDiskState,
   memoryState,
+  mqttTransport,
   type Agent,
   type AgentState,
   type AgentTiming,
@@ -15,7 +17,7 @@ import type { Clock } from '#schema/runtime/clock.ts';
 import type { Ticket } from '#schema/ticket.ts';
 import type { z } from 'zod';
 import { equip, wearOf, type Wear } from './equipment.ts';
-import type { FloorObserver } from './observer.ts';
+import type { Witness } from './observer.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** Where devices find the gateway. */
@@ -25,7 +27,7 @@ export interface DeviceSetting {
   readonly seed: string;
   readonly gateway: GatewayAddresses;
   readonly clock: Clock;
-  readonly observer: FloorObserver;
+  readonly observer: Witness;
   /** Directory of this device's state; in memory without one. */
   readonly directory: string | undefined;
   readonly timing: Partial<AgentTiming>;
@@ -35,6 +37,24 @@ export interface DeviceSetting {
 
 /** `power-cut`: nothing is said good-bye to. */
 export type SwitchingOff = 'orderly' | 'power-cut';
+
+/** What a device is switched on with. */
+export interface SwitchOnOptions {
+  /** Needed until the device is enrolled, and to enrol it anew. */
+  readonly ticket?: Ticket | undefined;
+  /** The clock of the device from now until it is switched off, in place of that of the floor. */
+  readonly clock?: Clock | undefined;
+  /** Put around its network. */
+  readonly network?: ((next: TransportFactory) => TransportFactory) | undefined;
+}
+
+/** The storage of a device at one moment, to be written back any number of times. */
+export interface StorageImage {
+  readonly device: string;
+  readonly content:
+    | { readonly kind: 'memory'; readonly state: AgentState | undefined }
+    | { readonly kind: 'disk'; readonly directory: string };
+}
 
 /** A store that tells when its last commit has ended, since in this process a power cut does not stop the disk. */
 class LastingState implements StateStore {
@@ -73,6 +93,7 @@ export class SimulatedDevice {
   private off: (() => void) | undefined;
   /** Counts switchings off, so that one that comes while the device is being switched on is not lost. */
   private switchings = 0;
+  private images = 0;
 
   constructor(plan: DevicePlan, setting: DeviceSetting) {
     this.plan = plan;
@@ -82,6 +103,12 @@ export class SimulatedDevice {
 
   get isOn(): boolean {
     return this.agent !== undefined;
+  }
+
+  /** Errors: `agent.not-running` while the device is off. */
+  get running(): Agent {
+    if (this.agent !== undefined) return this.agent;
+    throw new CroupierError('agent.not-running', `${this.plan.id} is switched off`);
   }
 
   /** Whether the device holds a certificate. Errors: `agent.state-corrupt`, `store.unavailable`. */
@@ -95,9 +122,10 @@ export class SimulatedDevice {
    * switched off again. Errors: `agent.not-enrolled` without identity and ticket, `agent.state-corrupt`,
    * `store.unavailable`, `config.invalid` for a state of another realm.
    */
-  async switchOn(ticket?: Ticket): Promise<void> {
+  async switchOn(options: SwitchOnOptions = {}): Promise<void> {
     if (this.agent !== undefined) return;
-    const { observer, clock, seed, timing, transport, version } = this.setting;
+    const { ticket, clock = this.setting.clock, network = (next) => next } = options;
+    const { observer, seed, timing, transport = mqttTransport, version } = this.setting;
     const { id, keyAlgorithm, behaviours } = this.plan;
     const { switchings } = this;
     const state = await this.open();
@@ -109,7 +137,7 @@ export class SimulatedDevice {
     const { busy, ...equipment } = equip(id, behaviours, this.wear, {
       clock,
       seed,
-      ...(transport === undefined ? {} : { transport }),
+      transport: network(transport),
     });
     const agent = createAgent({
       state,
@@ -118,7 +146,7 @@ export class SimulatedDevice {
       keyAlgorithm,
       timing,
       version,
-      ...(isEnrolled || ticket === undefined ? {} : { ticket }),
+      ...(ticket === undefined ? {} : { ticket }),
     });
     this.agent = agent;
     observer.notePower(id, true);
@@ -152,6 +180,49 @@ export class SimulatedDevice {
     await this.state?.settled();
     // The next agent reads again what is on the disk.
     if (this.setting.directory !== undefined) this.state = undefined;
+  }
+
+  /** Copies the storage of the device, which is off. Errors: `agent.running`, `agent.state-corrupt`, `store.unavailable`. */
+  async image(): Promise<StorageImage> {
+    this.requireOff();
+    const device = this.plan.id;
+    const { directory } = this.setting;
+    if (directory === undefined) {
+      return { device, content: { kind: 'memory', state: await (await this.open()).load() } };
+    }
+    this.images += 1;
+    const copy = `${directory}.image-${this.images}`;
+    await cp(directory, copy, { recursive: true });
+    return { device, content: { kind: 'disk', directory: copy } };
+  }
+
+  /** Replaces the storage of the device, which is off. Errors: `agent.running`, `input.invalid`. */
+  async restore({ device, content }: StorageImage): Promise<void> {
+    this.requireOff();
+    const { directory } = this.setting;
+    const isFitting = device === this.plan.id && (content.kind === 'disk') === (directory !== undefined);
+    if (!isFitting) throw new CroupierError('input.invalid', `the image of ${device} does not fit ${this.plan.id}`);
+    if (content.kind === 'memory') {
+      this.state = new LastingState(memoryState(content.state));
+    } else if (directory !== undefined) {
+      this.state = undefined;
+      await rm(directory, { recursive: true, force: true });
+      await cp(content.directory, directory, { recursive: true });
+    }
+  }
+
+  /** Another device with the storage of an image of this one; `observer` hears what it says. */
+  async clone(image: StorageImage, observer: Witness): Promise<SimulatedDevice> {
+    const { directory } = this.setting;
+    const place = directory === undefined ? undefined : `${directory}.clone`;
+    const twin = new SimulatedDevice(this.plan, { ...this.setting, observer, directory: place });
+    await twin.restore(image);
+    return twin;
+  }
+
+  private requireOff(): void {
+    if (this.agent === undefined) return;
+    throw new CroupierError('agent.running', `${this.plan.id} is on: its storage is in use`);
   }
 
   private async open(): Promise<LastingState> {

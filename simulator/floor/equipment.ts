@@ -1,5 +1,5 @@
 /** What a device is switched on with: its clock, its network and its applications, as its behaviours make them. */
-import { mqttTransport, type BusyOracle, type TransportFactory } from '#agent/agent.ts';
+import type { BusyOracle, TransportFactory } from '#agent/agent.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Random } from '#schema/runtime/random.ts';
 import { systemRandom } from '#schema/runtime/random.ts';
@@ -111,13 +111,13 @@ export function equip(
   id: string,
   behaviours: readonly Behaviour[],
   wear: Wear,
-  base: { readonly clock: Clock; readonly seed: string; readonly transport?: TransportFactory },
+  base: { readonly clock: Clock; readonly seed: string; readonly transport: TransportFactory },
 ): Equipment {
   const dead = behaviours.find((behaviour) => behaviour.kind === 'dead-clock');
   return {
     clock: dead === undefined ? base.clock : deadClock(base.clock, dead.shows),
     random: jitterOf(base.seed, id),
-    transport: wear.wrap(base.transport ?? mqttTransport),
+    transport: wear.wrap(base.transport),
     busy: wear.busy,
   };
 }

@@ -6,13 +6,13 @@ import { CroupierError, errorCode, errorMessage } from '#schema/errors.ts';
 import type { DeviceId } from '#schema/ids.ts';
 import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import type { Ticket } from '#schema/ticket.ts';
-import { SimulatedDevice, type GatewayAddresses, type SwitchingOff } from './device.ts';
+import { SimulatedDevice, type GatewayAddresses, type SwitchingOff, type SwitchOnOptions } from './device.ts';
 import { draw } from './draw.ts';
 import { forEachLimited, Limiter } from './limiter.ts';
 import { FloorObserver } from './observer.ts';
 import { planFloor, type DevicePlan, type FloorPlanOptions } from './plan.ts';
 
-export type { GatewayAddresses, SwitchingOff } from './device.ts';
+export type { GatewayAddresses, SwitchingOff, SwitchOnOptions } from './device.ts';
 
 export interface FloorOptions extends Omit<FloorPlanOptions, 'now'> {
   readonly gateway: GatewayAddresses;
@@ -20,8 +20,12 @@ export interface FloorOptions extends Omit<FloorPlanOptions, 'now'> {
   readonly state: { readonly kind: 'memory' } | { readonly kind: 'disk'; readonly directory: string };
   /** Devices that enrol, connect or are switched off at once. */
   readonly concurrency?: number;
+  /** TLS handshakes with the broker at once, in the whole floor; as many as `concurrency` unless told. */
+  readonly handshakes?: number;
   readonly timing?: Partial<AgentTiming>;
   readonly clock?: Clock;
+  /** Put around the network of every device. */
+  readonly network?: (next: TransportFactory) => TransportFactory;
   /** Reported as the agents' version. */
   readonly version?: string;
 }
@@ -30,6 +34,8 @@ export interface Floor {
   readonly seed: string;
   readonly plans: readonly DevicePlan[];
   readonly observer: FloorObserver;
+  /** Errors: `device.not-found`. */
+  device(id: DeviceId): SimulatedDevice;
   /** Devices without a certificate: each needs a ticket. */
   unenrolled(): Promise<readonly DevicePlan[]>;
   /** Hands out tickets; each is used when its device is switched on, and then forgotten. */
@@ -38,13 +44,20 @@ export interface Floor {
    * Switches devices on, a few at a time; resolves when every one of them is connected, told to wait or in trouble.
    * What goes wrong with a device is a fault of the observer.
    */
-  switchOn(devices?: readonly DeviceId[]): Promise<void>;
-  /** Half of them lose their power, the others say good-bye. */
-  switchOff(devices: readonly DeviceId[]): Promise<void>;
+  switchOn(devices?: readonly DeviceId[], options?: SwitchingOn): Promise<void>;
+  /** Unless told how, half of them lose their power, and the others say good-bye. */
+  switchOff(devices: readonly DeviceId[], how?: SwitchingOff): Promise<void>;
   /** Plays the behaviours that are about being on and off; resolves when all of them are over. */
   play(signal?: AbortSignal): Promise<void>;
   /** Switches everything off in order. */
   stop(): Promise<void>;
+}
+
+export interface SwitchingOn {
+  /** So many at once in place of the floor's `concurrency`. */
+  readonly atOnce?: number;
+  /** How each of them is switched on; their tickets are those handed out. */
+  readonly equipment?: (device: DevicePlan) => Omit<SwitchOnOptions, 'ticket'>;
 }
 
 const CONCURRENCY = 32;
@@ -65,15 +78,17 @@ class SimulatedFloor implements Floor {
       gateway,
       state,
       concurrency = CONCURRENCY,
+      handshakes = concurrency,
       timing = {},
       clock = systemClock,
+      network = (next) => next,
       version = DEFAULT_VERSION,
     } = options;
     this.seed = seed;
     this.concurrency = concurrency;
     this.plans = planFloor({ ...options, now: clock.now() });
     this.observer = new FloorObserver(this.plans);
-    const transport = gated(new Limiter(concurrency));
+    const transport = network(gated(new Limiter(handshakes)));
     this.devices = new Map(
       this.plans.map((plan) => {
         const directory = state.kind === 'disk' ? join(state.directory, plan.id) : undefined;
@@ -95,12 +110,22 @@ class SimulatedFloor implements Floor {
     for (const ticket of tickets) this.tickets.set(ticket.device, ticket);
   }
 
-  async switchOn(devices?: readonly DeviceId[]): Promise<void> {
-    await forEachLimited(this.chosen(devices), this.concurrency, (device) => this.start(device));
+  device(id: DeviceId): SimulatedDevice {
+    const device = this.devices.get(id);
+    if (device === undefined) throw new CroupierError('device.not-found', `the floor has no device ${id}`);
+    return device;
   }
 
-  async switchOff(devices: readonly DeviceId[]): Promise<void> {
-    await forEachLimited(this.chosen(devices), this.concurrency, (device) => device.switchOff(this.manner(device)));
+  async switchOn(devices?: readonly DeviceId[], { atOnce, equipment }: SwitchingOn = {}): Promise<void> {
+    await forEachLimited(this.chosen(devices), atOnce ?? this.concurrency, (device) =>
+      this.start(device, equipment?.(device.plan)),
+    );
+  }
+
+  async switchOff(devices: readonly DeviceId[], how?: SwitchingOff): Promise<void> {
+    await forEachLimited(this.chosen(devices), this.concurrency, (device) =>
+      device.switchOff(how ?? this.manner(device)),
+    );
   }
 
   async play(signal?: AbortSignal): Promise<void> {
@@ -133,11 +158,11 @@ class SimulatedFloor implements Floor {
     await delay(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
   }
 
-  private async start(device: SimulatedDevice): Promise<void> {
+  private async start(device: SimulatedDevice, options: SwitchOnOptions = {}): Promise<void> {
     if (this.isStopped) return;
     const { id } = device.plan;
     try {
-      await device.switchOn(this.tickets.get(id));
+      await device.switchOn({ ...options, ticket: this.tickets.get(id) });
       this.tickets.delete(id);
     } catch (error) {
       this.observer.noteFault({ device: id, code: errorCode(error), message: errorMessage(error) });
@@ -145,16 +170,12 @@ class SimulatedFloor implements Floor {
   }
 
   private manner(device: SimulatedDevice): SwitchingOff {
-    return draw(this.seed, 'power-cut', device.plan.id) < 0.5 ? 'power-cut' : 'orderly';
+    return draw(this.seed, 'power-cut', device.plan.name) < 0.5 ? 'power-cut' : 'orderly';
   }
 
   private chosen(ids: readonly DeviceId[] | undefined): readonly SimulatedDevice[] {
     if (ids === undefined) return [...this.devices.values()];
-    return ids.map((id) => {
-      const device = this.devices.get(id);
-      if (device === undefined) throw new CroupierError('device.not-found', `the floor has no device ${id}`);
-      return device;
-    });
+    return ids.map((id) => this.device(id));
   }
 }
 

@@ -53,12 +53,19 @@ const FAULTS_KEPT = 200;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** Somebody who hears what devices say at the moment that they say it. */
+export interface Witness {
+  notePower(id: DeviceId, isOn: boolean): void;
+  noteEvent(id: DeviceId, event: AgentEvent): void;
+  noteView(id: DeviceId, view: AgentView): void;
+}
+
 interface Waiter {
   readonly isDone: () => boolean;
   readonly resolve: () => void;
 }
 
-export class FloorObserver {
+export class FloorObserver implements Witness {
   private readonly devices = new Map<DeviceId, Mutable<Observation>>();
   private readonly phases: Record<ObservedPhase, number> = {
     off: 0,
@@ -84,6 +91,7 @@ export class FloorObserver {
   private readonly keptFaults: ObservedFault[] = [];
   private readonly waiters = new Set<Waiter>();
   private readonly listeners = new Set<() => void>();
+  private readonly witnesses: Witness[] = [];
   private goal: Goal = () => false;
   private enrolled = 0;
   private atGoal = 0;
@@ -163,12 +171,19 @@ export class FloorObserver {
     }
   }
 
+  /** From now on `witness` hears everything, before it is counted here. */
+  addWitness(witness: Witness): void {
+    this.witnesses.push(witness);
+  }
+
   notePower(id: DeviceId, isOn: boolean): void {
+    for (const witness of this.witnesses) witness.notePower(id, isOn);
     this.change(id, (device) => this.enter(device, isOn ? 'starting' : 'off'));
   }
 
   /** The state as an agent has loaded or changed it. */
   noteView(id: DeviceId, view: AgentView): void {
+    for (const witness of this.witnesses) witness.noteView(id, view);
     this.change(id, (device) => {
       const serial = view.identity()?.serial;
       if (device.serial === undefined && serial !== undefined) this.enrolled += 1;
@@ -179,6 +194,7 @@ export class FloorObserver {
   }
 
   noteEvent(id: DeviceId, event: AgentEvent): void {
+    for (const witness of this.witnesses) witness.noteEvent(id, event);
     this.change(id, (device) => this.take(device, event));
   }
 

@@ -9,6 +9,8 @@ import { draw, pick, sample } from './draw.ts';
 export interface DevicePlan {
   readonly row: InventoryRow;
   readonly id: DeviceId;
+  /** The id without the prefix of the floor: what the seed draws by. */
+  readonly name: string;
   readonly class: FloorClass;
   readonly keyAlgorithm: KeyAlgorithm;
   readonly behaviours: readonly Behaviour[];
@@ -21,6 +23,8 @@ export interface FloorPlanOptions {
   readonly seed: string;
   readonly size: number | Composition;
   readonly shares?: BehaviourShares;
+  /** Goes before every id, for a floor beside others at one gateway. */
+  readonly prefix?: string;
   /** For dead clocks that are ahead of time. */
   readonly now: Date;
 }
@@ -41,8 +45,11 @@ function keyAlgorithm(seed: string, deviceClass: FloorClass, id: string): KeyAlg
   return deviceClass === 'kiosk' && fraction < P384_SHARE ? 'EC-P384' : 'EC-P256';
 }
 
-function inventoryRow(seed: string, deviceClass: FloorClass, number: number): InventoryRow {
-  const id = `${PREFIX[deviceClass]}-${String(number).padStart(6, '0')}`;
+const nameOf = (deviceClass: FloorClass, number: number): string =>
+  `${PREFIX[deviceClass]}-${String(number).padStart(6, '0')}`;
+
+function inventoryRow(seed: string, deviceClass: FloorClass, number: number, prefix: string): InventoryRow {
+  const id = nameOf(deviceClass, number);
   const vendor = pick(VENDORS, draw(seed, 'vendor', id));
   const digits = String(Math.floor(draw(seed, 'serial', id) * 1e8)).padStart(8, '0');
   const labels: Record<string, string> =
@@ -54,7 +61,7 @@ function inventoryRow(seed: string, deviceClass: FloorClass, number: number): In
           bank: String(1 + Math.floor(draw(seed, 'bank', id) * 40)).padStart(2, '0'),
         };
   return {
-    id: DeviceId.parse(id),
+    id: DeviceId.parse(`${prefix}${id}`),
     class: InventoryRow.shape.class.parse(deviceClass),
     site: SiteName.parse(pick(SITES, draw(seed, 'site', id))),
     serial: `${vendor.slice(0, 3).toUpperCase()}${digits}`,
@@ -64,18 +71,18 @@ function inventoryRow(seed: string, deviceClass: FloorClass, number: number): In
 
 function behavioursOf(
   seed: string,
-  rows: readonly { readonly id: string; readonly class: string }[],
+  devices: readonly { readonly name: string; readonly deviceClass: FloorClass }[],
   shares: BehaviourShares,
   now: Date,
 ): ReadonlyMap<string, readonly Behaviour[]> {
   const found = new Map<string, Behaviour[]>();
-  const candidates = rows.filter((row) => row.class !== 'service');
+  const candidates = devices.filter(({ deviceClass }) => deviceClass !== 'service');
   for (const kind of BEHAVIOUR_KINDS) {
-    const count = Math.round(((shares[kind] ?? 0) / 100) * rows.length);
-    for (const { id } of sample(candidates, count, (row) => row.id, seed, kind)) {
-      const behaviours = found.get(id) ?? [];
-      behaviours.push(ordinaryBehaviour(kind, draw(seed, kind, 'value', id), now));
-      found.set(id, behaviours);
+    const count = Math.round(((shares[kind] ?? 0) / 100) * devices.length);
+    for (const { name } of sample(candidates, count, (device) => device.name, seed, kind)) {
+      const behaviours = found.get(name) ?? [];
+      behaviours.push(ordinaryBehaviour(kind, draw(seed, kind, 'value', name), now));
+      found.set(name, behaviours);
     }
   }
   return found;
@@ -85,32 +92,38 @@ function behavioursOf(
  * The floor of this seed. Ids do not depend on the seed; everything else does, device by device, so that a larger
  * floor of the same seed holds the smaller one. Errors: `input.invalid` for a size that cannot be.
  */
-export function planFloor({ seed, size, shares = {}, now }: FloorPlanOptions): readonly DevicePlan[] {
+export function planFloor({ seed, size, shares = {}, prefix = '', now }: FloorPlanOptions): readonly DevicePlan[] {
   const composition = typeof size === 'number' ? compositionOf(size) : size;
   const rows = FLOOR_CLASSES.flatMap((deviceClass) =>
     Array.from({ length: composition[deviceClass] }, (_, index) => ({
       deviceClass,
-      row: inventoryRow(seed, deviceClass, index + 1),
+      name: nameOf(deviceClass, index + 1),
+      row: inventoryRow(seed, deviceClass, index + 1, prefix),
     })),
   );
-  const behaviours = behavioursOf(
-    seed,
-    rows.map(({ row }) => row),
-    shares,
-    now,
-  );
-  return rows.map(({ deviceClass, row }) => ({
+  const behaviours = behavioursOf(seed, rows, shares, now);
+  return rows.map(({ deviceClass, name, row }) => ({
     row,
     id: row.id,
+    name,
     class: deviceClass,
-    keyAlgorithm: keyAlgorithm(seed, deviceClass, row.id),
-    behaviours: behaviours.get(row.id) ?? [],
+    keyAlgorithm: keyAlgorithm(seed, deviceClass, name),
+    behaviours: behaviours.get(name) ?? [],
   }));
 }
 
 /** The devices that are switched off, `percent` of the floor; never a service. */
 export function chooseOffline(plans: readonly DevicePlan[], seed: string, percent: number): readonly DevicePlan[] {
+  return chooseDevices(plans, Math.round((plans.length * percent) / 100), seed, 'switched-off');
+}
+
+/** So many devices, or all there are, drawn for this purpose; never a service. */
+export function chooseDevices(
+  plans: readonly DevicePlan[],
+  count: number,
+  seed: string,
+  purpose: string,
+): readonly DevicePlan[] {
   const candidates = plans.filter((plan) => plan.class !== 'service');
-  const count = Math.min(candidates.length, Math.round((plans.length * percent) / 100));
-  return sample(candidates, count, (plan) => plan.id, seed, 'switched-off');
+  return sample(candidates, Math.min(candidates.length, count), (plan) => plan.name, seed, purpose);
 }

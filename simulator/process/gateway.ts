@@ -25,12 +25,14 @@ export interface GatewayOptions {
 
 export interface GatewayProcess {
   readonly run: RunFile;
-  /** Rejects if the gateway ends before `stop` was called; never resolves. */
+  /** Rejects if the gateway ends before `stop` or `kill` was called; never resolves. */
   readonly died: Promise<never>;
   /** Errors that this gateway has logged so far. */
   errors(): Promise<LogErrors>;
   /** Ends it in order, by force if that takes too long. Errors: `internal.unexpected` when it did not end well. */
   stop(): Promise<void>;
+  /** Ends it with SIGKILL, at any moment. */
+  kill(): Promise<void>;
 }
 
 const START_WITHIN_MS = 60_000;
@@ -80,6 +82,11 @@ export async function startGatewayProcess(options: GatewayOptions): Promise<Gate
         if (status !== 0) {
           throw new CroupierError('internal.unexpected', `the gateway did not end well (${status}); its log is ${log}`);
         }
+      },
+      kill: async () => {
+        isStopping = true;
+        child.kill('SIGKILL');
+        await forget;
       },
     };
   } catch (error) {

@@ -1,29 +1,17 @@
-/** One rotation: asked for by the key admin, approved, watched until the devices that can be reached have taken it. */
+/** One rotation, watched until the devices that can be reached have taken it. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
 import { CroupierError } from '#schema/errors.ts';
-import { KeyVersionNumber, RolloutId, type KeySetName } from '#schema/ids.ts';
+import type { KeySetName } from '#schema/ids.ts';
 import type { RolloutView } from '#schema/api/views.ts';
 import type { Floor } from '../floor/floor.ts';
+import type { Rotation } from '../operator/changes.ts';
 import type { Operators } from '../operator/operators.ts';
 import type { Step } from '../output/steps.ts';
 import { watchGoal } from '../verify/converge.ts';
 import { rotatedGoal } from '../verify/expectation.ts';
 
-const Begun = z.object({ rollout: RolloutId, from: KeyVersionNumber, to: KeyVersionNumber });
-export type Rotation = z.infer<typeof Begun>;
-
 const POLL_MS = 200;
 const ACTIVE_WITHIN_MS = 60_000;
-
-export async function beginRotation(operators: Operators, keySet: KeySetName): Promise<Rotation> {
-  const { client } = operators.as('key-admin');
-  const answer = await client.call('keyset.rotate', {
-    params: { name: keySet },
-    body: { reason: 'first rotation of the floor' },
-  });
-  return operators.complete(answer, Begun);
-}
 
 /** Waits for the devices, by their own word, then for the gateway's. Errors: `network.timeout`. */
 export async function finishRotation(

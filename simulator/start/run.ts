@@ -7,6 +7,7 @@ import type { Clock } from '#schema/runtime/clock.ts';
 import { createFloor, type Floor } from '../floor/floor.ts';
 import { chooseOffline } from '../floor/plan.ts';
 import { registerFloor, ticketFloor } from '../floor/population.ts';
+import { beginRotation } from '../operator/changes.ts';
 import { addressesOf, isInitialised, readInstallation } from '../operator/installation.ts';
 import { openOperators, type Operators } from '../operator/operators.ts';
 import type { Steps } from '../output/steps.ts';
@@ -17,7 +18,7 @@ import { checkAudit } from '../verify/audit.ts';
 import { compareAll } from '../verify/compare.ts';
 import { converge, watchGoal } from '../verify/converge.ts';
 import type { StartOptions } from './options.ts';
-import { beginRotation, finishRotation } from './rotation.ts';
+import { finishRotation } from './rotation.ts';
 import type { Findings } from './findings.ts';
 
 const KEY_SET = KeySetName.parse('wallet-kek');
@@ -141,7 +142,7 @@ async function exercise(all: Exercise): Promise<Findings> {
   const rotation = await steps.run(
     'rotation approved',
     {},
-    () => beginRotation(operators, KEY_SET),
+    () => beginRotation(operators, KEY_SET, 'first rotation of the floor'),
     ({ from, to }) => `${KEY_SET} ${from} to ${to}`,
   );
   const begun = performance.now();

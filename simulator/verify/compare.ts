@@ -11,6 +11,12 @@ export interface Difference {
   readonly what: string;
 }
 
+/** The gateway's records of all devices, and in what each of them differs from what it should be. */
+export interface Comparison {
+  readonly records: ReadonlyMap<DeviceId, DeviceDetailView>;
+  readonly differences: readonly Difference[];
+}
+
 /** In what they differ, in words; undefined when they agree. */
 export function differenceOf(device: Observation, record: DeviceDetailView): string | undefined {
   if (record.state !== 'enrolled') return `it is ${record.state} for the gateway`;
@@ -24,6 +30,13 @@ export function differenceOf(device: Observation, record: DeviceDetailView): str
   }
   const [held, recorded] = [heldKeys(device), recordedKeys(record)];
   return held === recorded ? undefined : `it holds ${held}, the gateway has ${recorded}`;
+}
+
+/** As `differenceOf`, for a device that should be shut out. */
+export function containedDifferenceOf(device: Observation, record: DeviceDetailView): string | undefined {
+  if (record.state !== 'quarantined' && record.state !== 'revoked')
+    return `it is ${record.state} for the gateway, and should be shut out`;
+  return record.connected || device.phase === 'connected' ? 'it is connected, and should be shut out' : undefined;
 }
 
 const sorted = (lines: readonly string[]): string => (lines.length === 0 ? 'no key' : [...lines].sort().join(', '));
@@ -49,14 +62,16 @@ const ROUNDS = 20;
 const BETWEEN_ROUNDS_MS = 250;
 
 /**
- * Compares all devices; those that differ are looked at again for a few seconds. Returns those that still differ.
- * `onProgress` is told how many agree so far.
+ * Looks at all devices; those with a difference are looked at again for a few seconds. `onProgress` is told how many are
+ * as they should be so far.
  */
-export async function compareAll(
+export async function lookAtAll(
   client: OperatorClient,
   observer: FloorObserver,
+  differs: (device: Observation, record: DeviceDetailView) => string | undefined,
   onProgress: (agreeing: number) => void,
-): Promise<readonly Difference[]> {
+): Promise<Comparison> {
+  const records = new Map<DeviceId, DeviceDetailView>();
   let rest: readonly Observation[] = [...observer.all()];
   let differences: Difference[] = [];
   let agreeing = 0;
@@ -65,15 +80,26 @@ export async function compareAll(
     const next: Observation[] = [];
     differences = [];
     await forEachLimited(rest, AT_ONCE, async (device) => {
-      const record = await client.call('device.show', { params: { id: device.plan.id } });
-      const what = differenceOf(device, record);
+      const { id } = device.plan;
+      const record = await client.call('device.show', { params: { id } });
+      records.set(id, record);
+      const what = differs(device, record);
       if (what === undefined) onProgress((agreeing += 1));
       else {
         next.push(device);
-        differences.push({ device: device.plan.id, what });
+        differences.push({ device: id, what });
       }
     });
     rest = next;
   }
-  return differences;
+  return { records, differences };
+}
+
+/** Compares all devices with their records. Returns those that differ in the end. */
+export async function compareAll(
+  client: OperatorClient,
+  observer: FloorObserver,
+  onProgress: (agreeing: number) => void,
+): Promise<readonly Difference[]> {
+  return (await lookAtAll(client, observer, differenceOf, onProgress)).differences;
 }

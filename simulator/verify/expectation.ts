@@ -1,6 +1,6 @@
 /** What the gateway says that devices should hold now, as a goal for the devices themselves. */
 import { selects } from '#schema/policy.ts';
-import type { KeySetName, KeyVersionNumber, TrustVersion } from '#schema/ids.ts';
+import type { KeySetName, KeyVersionNumber, RolloutId, TrustVersion } from '#schema/ids.ts';
 import type { KeySetView } from '#schema/api/views.ts';
 import { activeOf, type Goal } from '../floor/observer.ts';
 import type { OperatorClient } from '../operator/client.ts';
@@ -8,8 +8,8 @@ import type { OperatorClient } from '../operator/client.ts';
 export interface Expectation {
   readonly trust: TrustVersion | undefined;
   readonly keySets: readonly KeySetView[];
-  /** Key sets whose next version is on its way and not active yet. */
-  readonly underWay: readonly KeySetName[];
+  /** Rollouts that are on their way and not active yet. */
+  readonly underWay: readonly RolloutId[];
 }
 
 const MOST_ROLLOUTS = 1_000;
@@ -24,7 +24,7 @@ export async function readExpectation(client: OperatorClient): Promise<Expectati
   return {
     trust: trust.latest ?? undefined,
     keySets: keySets.items,
-    underWay: underWay.map(({ keySet }) => keySet),
+    underWay: underWay.map(({ id }) => id),
   };
 }
 

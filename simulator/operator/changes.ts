@@ -1,0 +1,57 @@
+/** Changes that operators make, each by the role that may ask for it and, where it takes two people, approved. */
+import { z } from 'zod';
+import { KeyVersionNumber, RolloutId, TrustVersion, type DeviceId, type KeySetName } from '#schema/ids.ts';
+import type { PolicyDocument } from '#schema/policy.ts';
+import type { Operators } from './operators.ts';
+
+const Begun = z.object({ rollout: RolloutId, from: KeyVersionNumber, to: KeyVersionNumber });
+export type Rotation = z.infer<typeof Begun>;
+
+const Published = z.object({ version: TrustVersion });
+
+/** What came of it does not matter. */
+const Anything = z.unknown();
+
+/** A rotation, asked for by the key admin and approved. Errors: those of the gateway. */
+export async function beginRotation(operators: Operators, keySet: KeySetName, reason: string): Promise<Rotation> {
+  const { client } = operators.as('key-admin');
+  return operators.complete(await client.call('keyset.rotate', { params: { name: keySet }, body: { reason } }), Begun);
+}
+
+export async function retireVersion(operators: Operators, rollout: RolloutId): Promise<void> {
+  const { client } = operators.as('key-admin');
+  await operators.complete(await client.call('keyset.retire', { params: { id: rollout } }), Anything);
+}
+
+export async function destroyVersion(operators: Operators, rollout: RolloutId): Promise<void> {
+  const { client } = operators.as('key-admin');
+  await operators.complete(await client.call('keyset.destroy', { params: { id: rollout } }), Anything);
+}
+
+export async function publishTrust(operators: Operators, reason: string): Promise<TrustVersion> {
+  const { client } = operators.as('key-admin');
+  return (await operators.complete(await client.call('trust.publish', { body: { reason } }), Published)).version;
+}
+
+export async function quarantineDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(await client.call('device.quarantine', { params: { id }, body: { reason } }), Anything);
+}
+
+export async function revokeDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(await client.call('device.revoke', { params: { id }, body: { reason } }), Anything);
+}
+
+export async function releaseDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(await client.call('device.release', { params: { id }, body: { reason } }), Anything);
+}
+
+/** JSON is YAML. */
+export async function applyPolicy(operators: Operators, policy: PolicyDocument): Promise<void> {
+  const { client } = operators.as('key-admin');
+  const { policy: current } = await client.call('policy.show', {});
+  const body = { document: JSON.stringify(policy), replaces: current?.sha256 ?? null };
+  await operators.complete(await client.call('policy.apply', { body }), Anything);
+}

@@ -1,0 +1,14 @@
+/** All scenarios, in the order in which they are listed. */
+import { CroupierError } from '#schema/errors.ts';
+import { missedVersions } from './missed-versions.ts';
+import type { Scenario } from './scenario.ts';
+
+export const SCENARIOS: readonly Scenario[] = [missedVersions];
+
+/** Errors: `input.invalid`, naming those that there are. */
+export function scenarioNamed(name: string): Scenario {
+  const found = SCENARIOS.find((scenario) => scenario.name === name);
+  if (found !== undefined) return found;
+  const names = SCENARIOS.map((scenario) => scenario.name).join(', ');
+  throw new CroupierError('input.invalid', `there is no scenario ${name}; there are ${names}`);
+}
