@@ -23,9 +23,11 @@ import type { Log } from './ports/log.ts';
 import { createWorker } from './ports/worker.ts';
 import { createPublicServer } from './public/server.ts';
 import type { HealthCheck } from './public/resources.ts';
+import { caCertificates } from './trust/authorities.ts';
 import { openDesk } from './wiring/desk.ts';
 import { openFloor } from './wiring/floor.ts';
 import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
+import { nextBundlePorts, publishIfBehind, writeCaFiles } from './wiring/trust.ts';
 import { openWebhooks } from './wiring/webhooks.ts';
 
 export interface GatewayOptions {
@@ -110,26 +112,27 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   let lags = (): readonly WebhookLag[] => [];
   const registry = createMetrics({ store, hsm: () => keyStore.health(), webhooks: () => lags() });
   const ownTls = (): Promise<TlsIdentity> =>
-    ensureTlsIdentity(data, config, gatewayCeremony(foundation), authorities.operationsCa, async () => {
+    ensureTlsIdentity(data, config, gatewayCeremony(foundation), authorities.get().operationsCa, async () => {
       const operations = await store.authority('operations-ca');
       if (operations === undefined)
         throw new CroupierError('config.missing', 'there is no Operations CA; run croupier init');
       return keyStore.signer(operations.keyLabel);
     });
-  const forDevices = (identity: TlsIdentity) => ({
+  const listenerTls = (identity: TlsIdentity, clientCas: readonly Uint8Array[]) => ({
     ...identity,
-    clientCas: [encodePem('CERTIFICATE', authorities.deviceCa.certificate)],
+    clientCas: clientCas.map((der) => encodePem('CERTIFICATE', der)),
     keyExchange: config.tls.keyExchange,
   });
+  const forMqtt = (identity: TlsIdentity) => listenerTls(identity, authorities.get().anchors.identity);
+  const forEst = (identity: TlsIdentity) => listenerTls(identity, authorities.get().estClientCas);
   const tls = await ownTls();
-  const deviceTls = forDevices(tls);
 
   const checkpointer = createCheckpointer({
     store,
     clock,
     log,
     realm,
-    signer: () => authorities.auditSigner,
+    signer: () => authorities.get().auditSigner,
     every: config.audit.checkpointEvery,
     records: config.audit.checkpointRecords,
   });
@@ -140,24 +143,24 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     store,
     clock,
     log,
-    authority: () => authorities.deviceCa,
+    issuers: () => authorities.get().crlIssuers,
     validityMs: config.crl.validity,
     refreshMs: config.crl.refresh,
   });
   closing.add(() => revocations.stop());
-  const floor = await openFloor(foundation, deviceTls, registry.metrics);
+  const floor = await openFloor(foundation, forMqtt(tls), registry.metrics);
   const desk = openDesk(foundation, floor, revocations);
   await desk.closeInterrupted();
 
-  const cacerts = [authorities.deviceCa.certificate, authorities.operationsCa, authorities.root];
+  const cacerts = (): readonly Uint8Array[] => caCertificates(authorities.get());
   const open = await createPublicServer({
     host,
     port: listen.public,
     realm,
     health: () => health(foundation),
-    crl: () => revocations.current(),
+    crl: (keyLabel) => revocations.current(keyLabel),
     trust: store,
-    cacerts: () => cacerts,
+    cacerts,
     log,
   });
   closing.add(() => open.close());
@@ -170,14 +173,15 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     log,
     metrics: registry.metrics,
     policy: policy.get,
-    authority: () => authorities.deviceCa,
-    crlUrl: () => `http://${hostIn(name)}:${open.port}/crl`,
+    authority: () => authorities.get().deviceCa,
+    withdrawnAt: (issuer) => authorities.get().withdrawnAt(issuer),
+    crlUrl: (issuer) => `http://${hostIn(name)}:${open.port}/crl/${issuer}`,
   });
   const est = await createEstServer({
     host,
     port: listen.est,
     realm,
-    tls: deviceTls,
+    tls: forEst(tls),
     enrol: async (input) => {
       const answer = await enrol(input);
       if (answer.kind === 'issued') {
@@ -189,7 +193,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
       }
       return answer;
     },
-    cacerts: () => cacerts,
+    cacerts,
     policy: policy.get,
     failuresPerMinute: config.est.failuresPerMinute,
     limits: { maxConnections: config.est.maxConnections },
@@ -200,7 +204,6 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   closing.add(() => est.close());
 
   const ports: RunFile['ports'] = { est: est.port, mqtt: floor.broker.port, api: 0, public: open.port };
-  const root = Sha256.parse(certificateFingerprint(authorities.root));
   const api = await createApiServer({
     host,
     port: listen.api,
@@ -217,9 +220,9 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
       est: `https://${hostIn(name)}:${ports.est}`,
       mqtt: `mqtts://${hostIn(name)}:${ports.mqtt}`,
       public: `http://${hostIn(name)}:${ports.public}`,
-      root,
+      root: Sha256.parse(certificateFingerprint(authorities.get().root)),
     }),
-    auditExport: { store, clock, realm, root: () => authorities.root, seal: () => checkpointer.seal() },
+    auditExport: { store, clock, realm, root: () => authorities.get().auditRoot, seal: () => checkpointer.seal() },
     clock,
     log,
     apiMetrics: registry.api,
@@ -227,11 +230,20 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   closing.add(() => api.close());
   ports.api = api.port;
 
-  keepTlsFresh(foundation, ownTls, (identity) => {
-    est.replaceTls(forDevices(identity));
-    floor.broker.replaceTls(forDevices(identity));
+  const replaceTls = (identity: TlsIdentity): void => {
+    est.replaceTls(forEst(identity));
+    floor.broker.replaceTls(forMqtt(identity));
     api.replaceTls(identity);
+  };
+  keepTlsFresh(foundation, ownTls, replaceTls);
+  authorities.onChange(async () => {
+    replaceTls(await ownTls());
+    revocations.changed();
+    await writeCaFiles(foundation);
   });
+  await publishIfBehind(nextBundlePorts(foundation, floor)).catch((error: unknown) =>
+    log.warn({ code: errorCode(error) }, `trust bundle not published: ${errorMessage(error)}`),
+  );
 
   const note = (action: string): Promise<void> =>
     store.appendAudit(

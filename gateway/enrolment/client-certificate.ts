@@ -16,14 +16,16 @@ export type ClientJudgement = { readonly good: true } | { readonly good: false; 
 const bad = (code: ErrorCode): ClientJudgement => ({ good: false, code });
 
 /**
- * `graceMs`: how long after its end the certificate still serves (for renewal only). notBefore, revocation, inventory
- * and slot are judged each for itself, so that a grace never opens another door.
+ * `graceMs`: how long after its end the certificate still serves (for renewal only). `withdrawnAt`: when its CA was
+ * withdrawn, which ends it, too. notBefore, revocation, inventory and slot are judged each for itself, so that a grace
+ * never opens another door.
  */
 export function judgeClientCertificate(
   certificate: CertificateRecord,
   device: DeviceRecord,
   now: Date,
   graceMs: number,
+  withdrawnAt: Date | undefined,
 ): ClientJudgement {
   if (certificate.device !== device.id) return bad('certificate.unknown');
   if (certificate.state === 'revoked') return bad('certificate.revoked');
@@ -33,19 +35,25 @@ export function judgeClientCertificate(
   if (certificate.serial !== device.currentSerial && certificate.serial !== device.nextSerial)
     return bad('certificate.superseded');
   if (now < certificate.notBefore) return bad('certificate.not-yet-valid');
-  if (now.getTime() > certificate.notAfter.getTime() + graceMs) return bad('certificate.expired');
+  const end = Math.min(certificate.notAfter.getTime(), withdrawnAt?.getTime() ?? Infinity);
+  if (now.getTime() > end + graceMs) return bad('certificate.expired');
   return { good: true };
 }
 
 /** The broker's authorizer: a valid certificate of this very device, and the client id is its name. */
-export function createClientAuthorizer(store: Store, clock: Clock, metrics: Metrics): ClientAuthorizer {
+export function createClientAuthorizer(
+  store: Store,
+  clock: Clock,
+  metrics: Metrics,
+  withdrawnAt: (issuer: string) => Date | undefined = () => undefined,
+): ClientAuthorizer {
   return async ({ certificate, clientId }) => {
     const found = await store.certificateByFingerprint(Sha256.parse(certificateFingerprint(certificate)));
     const now = clock.now();
     const judgement =
       found === undefined
         ? bad('certificate.unknown')
-        : judgeClientCertificate(found.certificate, found.device, now, 0);
+        : judgeClientCertificate(found.certificate, found.device, now, 0, withdrawnAt(found.certificate.issuer));
     if (found === undefined || !judgement.good) {
       metrics.connections('denied');
       return { allowed: false, code: judgement.good ? 'certificate.unknown' : judgement.code };

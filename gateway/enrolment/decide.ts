@@ -32,6 +32,8 @@ export interface EnrolmentFacts {
   readonly source: string | undefined;
   readonly now: Date;
   readonly policy: Policy;
+  /** When the CA of this key was withdrawn. */
+  readonly withdrawnAt: (issuer: string) => Date | undefined;
   /** Checks the key against the profile and builds the to-be-signed certificate. Errors: `csr.*`, `certificate.lint-failed`. */
   readonly prepare: (device: DeviceRecord, profile: ClassPolicy) => CertificateIntent;
 }
@@ -116,7 +118,7 @@ function byCertificate(facts: EnrolmentFacts, state: EnrolmentState): Grant | Re
   const { presented, device } = state;
   if (presented === undefined || device === undefined) return refuse(facts, undefined, 'certificate.unknown');
   const grace = facts.policy.classes[device.class]?.grace ?? 0;
-  const judgement = judgeClientCertificate(presented, device, facts.now, grace);
+  const judgement = judgeClientCertificate(presented, device, facts.now, grace, facts.withdrawnAt(presented.issuer));
   if (!judgement.good) return refuse(facts, device.id, judgement.code);
   return { device, ticket: undefined, request: undefined, repeat: repeatable(facts, state) };
 }

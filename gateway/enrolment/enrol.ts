@@ -33,10 +33,18 @@ export interface EnrolmentPorts {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly policy: () => Policy;
-  /** The Device CA: its certificate, its key in the HSM, the label of that key. */
-  readonly authority: () => { readonly issuer: Issuer; readonly signer: Signer; readonly keyLabel: string };
-  /** URL of the CRL in issued certificates. */
-  readonly crlUrl: () => string | undefined;
+  /** The Device CA that issues: its certificate, its key in the HSM, the label of that key. */
+  readonly authority: () => IssuingAuthority;
+  /** When the CA of this key was withdrawn: its certificates count as expired from then on. */
+  readonly withdrawnAt?: (issuer: string) => Date | undefined;
+  /** URL of the CRL of the CA with this key, for the certificates that it issues. */
+  readonly crlUrl: (issuer: string) => string | undefined;
+}
+
+interface IssuingAuthority {
+  readonly issuer: Issuer;
+  readonly signer: Signer;
+  readonly keyLabel: string;
 }
 
 export interface EnrolmentInput {
@@ -77,21 +85,24 @@ function checkChannelBinding(csr: ParsedCsr, bindings: readonly string[]): void 
 }
 
 interface Prepared {
-  readonly request: TbsRequest;
+  readonly request: TbsRequest & { readonly issuer: Issuer };
   readonly token: LintedTbs;
+  /** Of the CA that the request names, whichever may issue by the time it is signed. */
+  readonly signer: Signer;
 }
 
 function tbsRequest(
-  ports: EnrolmentPorts,
+  ports: Pick<EnrolmentPorts, 'realm' | 'operator'>,
+  issuer: Issuer,
   csr: ParsedCsr,
   device: DeviceRecord,
-  fixed: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date },
-): TbsRequest {
-  const crlUrl = ports.crlUrl();
+  fixed: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date; crlUrl: string | undefined },
+): Prepared['request'] {
+  const { crlUrl, ...others } = fixed;
   return {
     profile: certificateProfile('device'),
-    issuer: ports.authority().issuer,
-    ...fixed,
+    issuer,
+    ...others,
     subject: { commonName: device.id, organizationalUnit: device.class, organization: ports.operator },
     spki: csr.spki,
     subjectAltNames: [
@@ -106,10 +117,10 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
 
   /** Signs a recorded intent, checks the outcome, records and returns it. */
   const release = async (serial: Serial, tbs: Uint8Array, prepared: Prepared): Promise<Uint8Array> => {
-    const { request, token } = prepared;
+    const { request, token, signer } = prepared;
     let der: Uint8Array;
     try {
-      der = await signTbs(token, ports.authority().signer);
+      der = await signTbs(token, signer);
     } catch (error) {
       metrics.enrolments('failed');
       throw error;
@@ -140,8 +151,10 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
   /** An intent that a crash left unsigned is built again; only the very same bytes may be signed. */
   const resume = (csr: ParsedCsr, device: DeviceRecord, record: CertificateRecord): Prepared => {
     const fields = parseTbs(record.tbs);
+    const { issuer, signer } = ports.authority();
     // As recorded, not as configured now: another port of the public listener must not make the intent unsignable.
-    const request = tbsRequest({ ...ports, crlUrl: () => crlUrlOf(fields) }, csr, device, {
+    const request = tbsRequest(ports, issuer, csr, device, {
+      crlUrl: crlUrlOf(fields),
       serialNumber: Buffer.from(record.serial, 'hex'),
       notBefore: fields.notBefore,
       notAfter: fields.notAfter,
@@ -152,7 +165,7 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
         'the recorded intent no longer fits the profile; a new ticket is needed',
       );
     }
-    return { request, token: lintTbs(record.tbs, request) };
+    return { request, token: lintTbs(record.tbs, request), signer };
   };
 
   /** What the request must show before anybody is asked about it; its refusals are on record, too. */
@@ -204,19 +217,21 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     const prepare = (device: DeviceRecord, profile: ClassPolicy): CertificateIntent => {
       checkKeyType(csr.spki, profile.keyTypes);
       const serialNumber = serialNumberFrom(random.bytes(16));
-      const validity = validityWithin(ports.authority().issuer, {
+      const { issuer, signer, keyLabel } = ports.authority();
+      const validity = validityWithin(issuer, {
         now,
         days: profile.validity / 86_400_000,
         backdateSeconds: Math.min(BACKDATE_SECONDS, Math.floor(profile.validity / 10_000)),
       });
-      const request = tbsRequest(ports, csr, device, { serialNumber, ...validity });
+      const crlUrl = ports.crlUrl(keyLabel);
+      const request = tbsRequest(ports, issuer, csr, device, { serialNumber, ...validity, crlUrl });
       const tbs = buildTbs(request);
-      prepared = { request, token: lintTbs(tbs, request) };
+      prepared = { request, token: lintTbs(tbs, request), signer };
       return {
         freshStart: given.kind !== 'certificate',
         serial: Serial.parse(serialNumberHex(serialNumber)),
         device: device.id,
-        issuer: ports.authority().keyLabel,
+        issuer: keyLabel,
         csrSha256,
         spkiSha256,
         tbs,
@@ -253,6 +268,7 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
             source: input.source,
             now,
             policy: ports.policy(),
+            withdrawnAt: ports.withdrawnAt ?? (() => undefined),
             prepare,
           },
           state,

@@ -33,6 +33,7 @@ const AREAS: Readonly<Record<Area, EstErrorStatus>> = {
   rollout: 500,
   operator: 500,
   approval: 500,
+  authority: 500,
   alert: 500,
   webhook: 500,
   config: 500,

@@ -15,11 +15,10 @@ import type { CeremonyRecord, CeremonySetting } from '#pki/ceremony/record.ts';
 import { rootCeremony } from '#pki/ceremony/root.ts';
 import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
-import { openPkcs11KeyStore } from '#pki/keystore/pkcs11/key-store.ts';
 import type { KeyStore } from '#pki/keystore/port.ts';
-import { findSoftHsmModule, initToken, prepareSoftHsm } from '#pki/keystore/softhsm.ts';
+import { findSoftHsmModule, prepareSoftHsm } from '#pki/keystore/softhsm.ts';
 import { CroupierError } from '#schema/errors.ts';
-import type { AuditActor } from '#schema/audit.ts';
+import type { AuditActor, AuditEvent } from '#schema/audit.ts';
 import { Config } from '#schema/config.ts';
 import { OperatorName, Realm } from '#schema/ids.ts';
 import type { Role } from '#schema/operators.ts';
@@ -32,8 +31,8 @@ import { parsePolicy, policyApplyCommand } from '#gateway/operators/policy-comma
 import type { AuthorityRole } from '#gateway/ports/store/records.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
-import { loadAuthorities, realmAnchors } from '#gateway/trust/authorities.ts';
-import { publishTrustBundle } from '#gateway/trust/publish.ts';
+import { loadAuthorities } from '#gateway/trust/authorities.ts';
+import { publishNextBundle } from '#gateway/trust/publish.ts';
 import { resolveConfig, writeConfig } from './config-file.ts';
 import {
   dataDirectory,
@@ -43,6 +42,7 @@ import {
   type DataDirectory,
 } from './data-directory.ts';
 import { DEFAULT_POLICY } from './default-policy.ts';
+import { makeHsmToken, openRootToken, rootTokenLabel } from './hsm-token.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import { ensureTlsIdentity } from './tls-identity.ts';
 
@@ -90,14 +90,6 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-/** Makes a token with fresh PINs, kept beside it in files of the owner alone. */
-async function makeHsmToken(directory: string, label: string, module: string): Promise<void> {
-  const [pin, soPin] = [randomBytes(16).toString('hex'), randomBytes(16).toString('hex')];
-  await initToken({ directory, module, label, pin, soPin });
-  await writePrivateFile(path.join(directory, 'pin'), pin);
-  await writePrivateFile(path.join(directory, 'so-pin'), soPin);
-}
-
 interface Ceremony {
   readonly options: InitOptions;
   readonly data: DataDirectory;
@@ -116,7 +108,9 @@ async function keep(
 ): Promise<void> {
   const { store, options, records, data } = ceremony;
   records.push(made.record);
-  await store.putAuthority({ role, keyLabel, certificate: made.certificate }, options.clock.now(), {
+  const at = options.clock.now();
+  const { certificate } = made;
+  const event: AuditEvent = {
     action: 'ceremony.certificate',
     outcome: 'success',
     actor: CONSOLE,
@@ -128,7 +122,12 @@ async function keep(
       fingerprint: made.record.certificateFingerprint,
       notAfter: made.record.notAfter,
     },
-  });
+  };
+  await store.decideAuthorities(at, () => ({
+    kind: 'change',
+    put: [{ role, keyLabel, state: 'current', certificate, createdAt: at, changedAt: at }],
+    audit: [event],
+  }));
   await writePublicFile(path.join(data.ca, `${role}.pem`), encodePem('CERTIFICATE', made.certificate));
 }
 
@@ -144,12 +143,13 @@ async function holdRootCeremony(
 ): Promise<Uint8Array> {
   const { data, module, setting, options } = ceremony;
   options.onStep?.('root ceremony on its own token');
-  const label = `croupier-root-${setting.realm}`;
-  await makeHsmToken(data.rootToken, label, module);
-  const rootToken = await openPkcs11KeyStore({ module, tokenLabel: label, pin: { file: data.rootPin }, sessions: 1 });
+  await makeHsmToken(data.rootToken, rootTokenLabel(setting.realm), module);
+  const rootToken = await openRootToken({ directory: data.rootToken, realm: setting.realm });
   try {
     const root = await rootCeremony({ ...setting, keyStore: rootToken, algorithm: 'EC-P384', years: ROOT_YEARS });
     await keep(ceremony, 'root', ROOT_LABEL, root);
+    // With the token, so that a later ceremony needs nothing but the medium and the request.
+    await writePublicFile(path.join(data.rootToken, 'root.pem'), encodePem('CERTIFICATE', root.certificate));
     const rootSigner = await rootToken.signer(ROOT_LABEL);
     for (const { kind, label: keyLabel } of INTERMEDIATES) {
       options.onStep?.(`${kind} signed by the root`);
@@ -201,7 +201,8 @@ const SIGNERS: readonly {
 async function certifySigners(ceremony: Ceremony, hsm: KeyStore): Promise<void> {
   const { store, setting, options } = ceremony;
   const operationsCa = await store.authority('operations-ca');
-  if (operationsCa === undefined) throw new CroupierError('internal.unexpected', 'the Operations CA was not stored');
+  if (operationsCa?.certificate === undefined)
+    throw new CroupierError('internal.unexpected', 'the Operations CA was not stored');
   const operationsSigner = await hsm.signer(operationsCa.keyLabel);
   for (const { role, kind, label, commonName } of SIGNERS) {
     options.onStep?.(`${role} in the HSM`);
@@ -260,13 +261,8 @@ async function openForBusiness(ceremony: Ceremony, hsm: KeyStore): Promise<void>
   await writePublicFile(data.policy, document);
   options.onStep?.('first trust bundle');
   const authorities = await loadAuthorities(store, hsm);
-  await publishTrustBundle(ports, {
-    anchors: realmAnchors(authorities, {}),
-    current: authorities.messageSigner,
-    standby: authorities.standbySigner,
-    actor: CONSOLE,
-    approval: undefined,
-  });
+  const bundlePorts = { ...ports, authorities: () => authorities, onPublished: () => {} };
+  await publishNextBundle(bundlePorts, { actor: CONSOLE, approval: undefined });
 }
 
 async function hold(ceremony: Ceremony): Promise<InitResult> {

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
 import { parseCrl } from '#pki/crl/parse.ts';
-import type { ErrorCode } from '#schema/errors.ts';
+import { errorCode, type ErrorCode } from '#schema/errors.ts';
 import { TrustVersion, type Realm } from '#schema/ids.ts';
 import type { TrustStore } from '#gateway/ports/store/trust.ts';
 import { RequestRefused } from './problem.ts';
@@ -18,8 +18,8 @@ export interface HealthCheck {
 export interface PublicSources {
   readonly realm: Realm;
   readonly health: () => Promise<Readonly<Record<string, HealthCheck>>>;
-  /** The latest CRL of the Device CA, DER. */
-  readonly crl: () => Promise<Uint8Array>;
+  /** The latest CRL, DER, of the Device CA with this key; of the one that issues, if none is named. */
+  readonly crl: (keyLabel?: string) => Promise<Uint8Array>;
   readonly trust: Pick<TrustStore, 'latestTrustBundle' | 'trustBundle'>;
   /** CA certificates, DER. */
   readonly cacerts: () => readonly Uint8Array[];
@@ -52,8 +52,11 @@ async function health({ realm, health: look }: PublicSources): Promise<Resource>
 /** A list is read once for its date, not at every request. */
 const datesOfLists = new WeakMap<Uint8Array, Pick<Resource, 'etag' | 'lastModified'>>();
 
-async function crl({ crl: latest }: PublicSources): Promise<Resource> {
-  const der = await latest();
+async function crl({ crl: latest }: PublicSources, keyLabel?: string): Promise<Resource> {
+  const der = await latest(keyLabel).catch((error: unknown) => {
+    if (errorCode(error) !== 'authority.not-found') throw error;
+    throw new RequestRefused(404, `there is no revocation list of ${keyLabel ?? 'any CA'}`, 'authority.not-found');
+  });
   const known = datesOfLists.get(der) ?? { etag: etagOf(der), lastModified: parseCrl(der).thisUpdate };
   datesOfLists.set(der, known);
   return { status: 200, type: 'application/pkix-crl', body: asBuffer(der), ...known, cacheControl: 'max-age=300' };
@@ -100,5 +103,10 @@ export async function resourceAt(path: string, sources: PublicSources): Promise<
   }
   const [, which] = /^\/trust\/([^/]{1,16})$/.exec(path) ?? [];
   if (which !== undefined) return trustLink(sources, which);
-  throw new RequestRefused(404, 'there is /health, /crl, /trust, /trust/<number>, /trust/latest and /cacerts.pem');
+  const [, issuer] = /^\/crl\/([a-z0-9-]{1,64})$/.exec(path) ?? [];
+  if (issuer !== undefined) return crl(sources, issuer);
+  throw new RequestRefused(
+    404,
+    'there is /health, /crl, /crl/<CA>, /trust, /trust/<number>, /trust/latest and /cacerts.pem',
+  );
 }

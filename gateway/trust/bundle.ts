@@ -52,11 +52,16 @@ export function composeBundle(next: NextBundle): TrustBundle {
       transport: base64(anchors.transport),
       messages: base64(anchors.messages),
     },
-    messageSigners: [
-      { spkiSha256: spkiOf(next.current), role: 'current' as const },
-      ...(next.standby === undefined ? [] : [{ spkiSha256: spkiOf(next.standby), role: 'standby' as const }]),
-    ],
+    messageSigners: messageSignersOf(next.current, next.standby),
   };
+}
+
+/** The entries of message signers with these certificates, DER. */
+export function messageSignersOf(current: Uint8Array, standby: Uint8Array | undefined): TrustBundle['messageSigners'] {
+  return [
+    { spkiSha256: spkiOf(current), role: 'current' },
+    ...(standby === undefined ? [] : [{ spkiSha256: spkiOf(standby), role: 'standby' as const }]),
+  ];
 }
 
 /**

@@ -57,7 +57,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     host: listen.host,
     port: listen.mqtt,
     tls,
-    authorize: createClientAuthorizer(store, clock, metrics),
+    authorize: createClientAuthorizer(store, clock, metrics, (issuer) => authorities.get().withdrawnAt(issuer)),
     limits: config.broker,
     clock,
     log,

@@ -19,7 +19,7 @@ import { daysOfYears } from './validity.ts';
 
 export type IntermediateKind = 'device-ca' | 'operations-ca';
 
-interface IntermediateName {
+export interface IntermediateName {
   readonly kind: IntermediateKind;
   /** 1 for the first; a successor gets the next number, in its name and its key label. */
   readonly generation: number;
@@ -27,17 +27,29 @@ interface IntermediateName {
   readonly operator: string;
 }
 
-function labelOf(name: Pick<IntermediateName, 'kind' | 'generation'>): string {
+/** Label of the key in the HSM. */
+export function intermediateLabel(name: Pick<IntermediateName, 'kind' | 'generation'>): string {
   return name.kind === 'device-ca' ? HSM_LABELS.deviceCa(name.generation) : HSM_LABELS.operationsCa(name.generation);
 }
 
-function subjectOf(name: IntermediateName): DistinguishedName {
+/** The subject that request and certificate must have. */
+export function intermediateSubject(name: IntermediateName): DistinguishedName {
   const role = name.kind === 'device-ca' ? 'Device' : 'Operations';
   return {
     commonName: `Croupier ${role} CA ${name.generation}`,
     organizationalUnit: name.realm,
     organization: name.operator,
   };
+}
+
+/** Which authority a request (DER) is for, as its subject says. Errors: `der.malformed`, `csr.subject-mismatch`. */
+export function requestedIntermediate(csr: Uint8Array): IntermediateName {
+  const { commonName = '', organizationalUnit: realm, organization: operator } = parseCsr(csr).subjectName;
+  const [, role, number] = /^Croupier (Device|Operations) CA ([1-9]\d{0,5})$/.exec(commonName) ?? [];
+  if (role === undefined || realm === undefined || operator === undefined) {
+    throw new CroupierError('csr.subject-mismatch', `the request is not that of a Device CA or Operations CA`);
+  }
+  return { kind: role === 'Device' ? 'device-ca' : 'operations-ca', generation: Number(number), realm, operator };
 }
 
 /**
@@ -47,8 +59,8 @@ function subjectOf(name: IntermediateName): DistinguishedName {
 export async function requestIntermediate(
   request: IntermediateName & { readonly hsm: KeyStore; readonly algorithm: KeyAlgorithm },
 ): Promise<Uint8Array> {
-  const signer = await request.hsm.generateSigningKey(labelOf(request), request.algorithm);
-  return createCsr({ subject: subjectOf(request), signer });
+  const signer = await request.hsm.generateSigningKey(intermediateLabel(request), request.algorithm);
+  return createCsr({ subject: intermediateSubject(request), signer });
 }
 
 export interface IntermediateCeremony extends CeremonySetting, IntermediateName {
@@ -75,7 +87,7 @@ export async function intermediateCeremony(ceremony: IntermediateCeremony): Prom
   const csr = parseCsr(ceremony.csr);
   verifyProofOfPossession(csr);
   checkPublicKey(csr.spki, KEY_ALGORITHMS);
-  const subject = subjectOf(ceremony);
+  const subject = intermediateSubject(ceremony);
   const { subjectName } = csr;
   if (subjectName.commonName !== subject.commonName || subjectName.organizationalUnit !== subject.organizationalUnit) {
     throw new CroupierError(
@@ -98,6 +110,6 @@ export async function intermediateCeremony(ceremony: IntermediateCeremony): Prom
   return describeCeremony(ceremony.kind, ceremony, {
     certificate,
     issuerCertificate: ceremony.rootCertificate,
-    keyLabel: labelOf(ceremony),
+    keyLabel: intermediateLabel(ceremony),
   });
 }

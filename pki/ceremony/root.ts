@@ -12,6 +12,8 @@ export interface RootCeremony extends CeremonySetting {
   /** The root's own token. */
   readonly keyStore: KeyStore;
   readonly algorithm: KeyAlgorithm;
+  /** 1 for the first, unless told; a successor gets the next number in its name. */
+  readonly generation?: number;
   /** At most 20. */
   readonly years: number;
 }
@@ -21,6 +23,7 @@ export interface RootCeremony extends CeremonySetting {
  * already, other errors of the KeyStore, `certificate.lint-failed`, those of `recordIntent`.
  */
 export async function rootCeremony(ceremony: RootCeremony): Promise<CeremonyResult> {
+  const { generation = 1 } = ceremony;
   const signer = await ceremony.keyStore.generateSigningKey(ROOT_LABEL, ceremony.algorithm);
   const certificate = await issueCertificate(
     {
@@ -29,7 +32,7 @@ export async function rootCeremony(ceremony: RootCeremony): Promise<CeremonyResu
       serialNumber: serialNumberFrom(ceremony.randomBytes(16)),
       ...validityWithin(FAR_PAST_AND_FUTURE, { now: ceremony.now, days: daysOfYears(ceremony.years) }),
       subject: {
-        commonName: 'Croupier Root CA',
+        commonName: generation === 1 ? 'Croupier Root CA' : `Croupier Root CA ${generation}`,
         organizationalUnit: ceremony.realm,
         organization: ceremony.operator,
       },

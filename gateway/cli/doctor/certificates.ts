@@ -22,8 +22,9 @@ function expiry(check: string, what: string, notAfter: Date, now: Date, within: 
 }
 
 export function checkAuthorities(authorities: readonly AuthorityRecord[], now: Date): readonly Finding[] {
-  return authorities.map(({ role, certificate }) => {
-    const check = `certificate ${role}`;
+  return authorities.flatMap(({ role, keyLabel, state, certificate }) => {
+    if (certificate === undefined || state === 'withdrawn' || state === 'compromised') return [];
+    const check = state === 'current' ? `certificate ${role}` : `certificate ${role} (${keyLabel}, ${state})`;
     try {
       const { notBefore, notAfter, subjectName } = parseCertificate(certificate);
       if (notBefore > now) {

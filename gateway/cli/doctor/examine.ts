@@ -4,6 +4,7 @@ import type { Clock } from '#schema/runtime/clock.ts';
 import { loadConfig } from '#gateway/installation/config-file.ts';
 import { dataDirectory, type DataDirectory } from '#gateway/installation/data-directory.ts';
 import type { AuthorityRecord } from '#gateway/ports/store/records.ts';
+import { auditRoot } from '#gateway/trust/lineage.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { checkAuthorities, checkTlsCertificate, checkTrust } from './certificates.ts';
@@ -61,7 +62,7 @@ async function examineStore(
   }
   try {
     const authorities = await store.authorities();
-    const root = authorities.find(({ role }) => role === 'root')?.certificate;
+    const root = auditRoot(authorities)?.certificate;
     if (root === undefined) {
       findings.push(
         fail(

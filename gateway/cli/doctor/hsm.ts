@@ -7,12 +7,19 @@ import type { DataDirectory } from '#gateway/installation/data-directory.ts';
 import { openConfiguredKeyStore } from '#gateway/installation/key-store.ts';
 import { KEK_LABEL } from '#gateway/keys/working-key.ts';
 import type { AuthorityRecord } from '#gateway/ports/store/records.ts';
+import { isCertified, type CertifiedAuthority } from '#gateway/trust/lineage.ts';
 import { fail, failure, ok, type Finding } from './check.ts';
+
+/** Authorities in other states sign nothing any more, and their keys may be gone. */
+const SIGNING: readonly AuthorityRecord['state'][] = ['current', 'next'];
 
 /** Not DER, so that no signature over it can pass for one over a certificate or a message. */
 const PROBE = Buffer.from('croupier doctor: this signature proves that the key works\n');
 
-async function checkSigningKey(keyStore: KeyStore, { role, keyLabel, certificate }: AuthorityRecord): Promise<Finding> {
+async function checkSigningKey(
+  keyStore: KeyStore,
+  { role, keyLabel, certificate }: CertifiedAuthority,
+): Promise<Finding> {
   const check = `key ${keyLabel}`;
   try {
     const signer = await keyStore.signer(keyLabel);
@@ -62,8 +69,9 @@ export async function checkHsm(
   }
   try {
     const findings = [ok('HSM', `token ${token} of ${module} takes the PIN`)];
-    for (const authority of authorities ?? []) {
-      if (authority.role !== 'root') findings.push(await checkSigningKey(keyStore, authority));
+    for (const authority of (authorities ?? []).filter(isCertified)) {
+      if (SIGNING.includes(authority.state) && authority.role !== 'root')
+        findings.push(await checkSigningKey(keyStore, authority));
     }
     findings.push(await checkWrappingKey(keyStore));
     return findings;

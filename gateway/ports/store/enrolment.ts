@@ -81,7 +81,13 @@ export interface EnrolmentStore {
   /** First use of the next identity: it becomes the current one. Nothing happens when it is current already. */
   promoteCertificate(serial: Serial, at: Date): Promise<void>;
   revokedCertificates(): Promise<
-    readonly { readonly serial: Serial; readonly revokedAt: Date; readonly notAfter: Date }[]
+    readonly {
+      readonly serial: Serial;
+      /** Key label of the issuing CA. */
+      readonly issuer: string;
+      readonly revokedAt: Date;
+      readonly notAfter: Date;
+    }[]
   >;
   enrolmentRequests(state: EnrolmentRequest['state'] | undefined, limit: number): Promise<readonly EnrolmentRequest[]>;
   decideRequest(
@@ -93,6 +99,8 @@ export interface EnrolmentStore {
     ) => RequestOutcome,
   ): Promise<RequestOutcome>;
   latestCrl(): Promise<{ readonly number: number; readonly der: Uint8Array; readonly nextUpdate: Date } | undefined>;
+  /** The latest lists of all CAs together, newest first. */
+  recentCrls(limit: number): Promise<readonly { readonly number: number; readonly der: Uint8Array }[]>;
   addCrl(
     crl: { readonly number: number; readonly der: Uint8Array; readonly thisUpdate: Date; readonly nextUpdate: Date },
     audit: AuditEvent,

@@ -16,7 +16,10 @@ import { enrolmentQueries } from './enrolment-queries.ts';
 import { blob, enrolmentRequest, Instant, ms, reader } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
-const revocation = reader(z.object({ serial: Serial, revokedAt: Instant, notAfter: Instant }), 'certificates');
+const revocation = reader(
+  z.object({ serial: Serial, issuer: z.string(), revokedAt: Instant, notAfter: Instant }),
+  'certificates',
+);
 const crlHead = reader(z.object({ number: z.int(), der: z.instanceof(Uint8Array), nextUpdate: Instant }), 'crls');
 
 function enrolmentStatements({ db, statements }: StoreContext) {
@@ -212,7 +215,12 @@ export function enrolmentStore(context: StoreContext): EnrolmentStore {
     async revokedCertificates() {
       return transactions.read(() =>
         db
-          .select({ serial: certificates.serial, revokedAt: certificates.revokedAt, notAfter: certificates.notAfter })
+          .select({
+            serial: certificates.serial,
+            issuer: certificates.issuer,
+            revokedAt: certificates.revokedAt,
+            notAfter: certificates.notAfter,
+          })
           .from(certificates)
           .where(eq(certificates.state, 'revoked'))
           .orderBy(asc(certificates.revokedAt))
@@ -257,6 +265,10 @@ export function enrolmentStore(context: StoreContext): EnrolmentStore {
         const row = db.select().from(crls).orderBy(desc(crls.number)).limit(1).get();
         return row === undefined ? undefined : crlHead(row);
       });
+    },
+
+    async recentCrls(limit) {
+      return transactions.read(() => db.select().from(crls).orderBy(desc(crls.number)).limit(limit).all().map(crlHead));
     },
 
     async addCrl(crl, audit) {
