@@ -301,7 +301,13 @@ function due(
   const rollouts = state.rollouts.map((entry) => {
     const moved = targets.find(({ rollout }) => rollout === entry.rollout.id);
     if (moved === undefined) return entry;
-    const target = entry.target ?? { ...moved, device: report.device, reason: undefined, old: 'gone', signedOff: undefined };
+    const target = entry.target ?? {
+      ...moved,
+      device: report.device,
+      reason: undefined,
+      old: 'gone',
+      signedOff: undefined,
+    };
     return { ...entry, target: { ...target, ...moved } };
   });
   const after = { ...state, versions: rows, rollouts };
@@ -401,11 +407,7 @@ export function decideReport(
     audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
   return {
     kind: 'accepted',
-    ...due(
-      { state, report, rows, targets, proved: proofs.length > 0 },
-      { now: receivedAt, windows },
-      policy,
-    ),
+    ...due({ state, report, rows, targets, proved: proofs.length > 0 }, { now: receivedAt, windows }, policy),
     boots,
     proofs,
     targets,

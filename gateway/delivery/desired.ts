@@ -50,7 +50,9 @@ const isHeld = (state: DeviceKeyVersion['state']): boolean =>
 
 const isCarriedBy =
   (version: KeyVersionRecord) =>
-  (entry: DeliveryState['rollouts'][number]): entry is { rollout: KeyVersionRollout; target: RolloutTarget | undefined } =>
+  (
+    entry: DeliveryState['rollouts'][number],
+  ): entry is { rollout: KeyVersionRollout; target: RolloutTarget | undefined } =>
     entry.rollout.kind === 'key-version' &&
     entry.rollout.keySet === version.keySet &&
     entry.rollout.toVersion === version.version;
@@ -78,7 +80,8 @@ function turnToUse(version: KeyVersionRecord, { device, rollouts }: Exposed, mom
 }
 
 /** Whether the gateway can give the version to a device that does not hold it. */
-const isDeliverable = ({ state, wrapped }: KeyVersionRecord): boolean => wrapped !== undefined && state !== 'compromised';
+const isDeliverable = ({ state, wrapped }: KeyVersionRecord): boolean =>
+  wrapped !== undefined && state !== 'compromised';
 
 /** The version that a device uses and may go on using, while it need not use the active one yet. */
 function stillInUse(keySet: KeySetRecord, held: Held): KeyVersionNumber | undefined {
@@ -92,8 +95,7 @@ export function desiredKeyring(keySet: KeySetRecord, held: Held, exposed: Expose
   let opensAt: Date | undefined;
   const accept: KeyVersionNumber[] = [];
   const gone: KeyVersionNumber[] = [];
-  const has = (version: KeyVersionNumber): boolean =>
-    held.some((row) => row.version === version && isHeld(row.state));
+  const has = (version: KeyVersionNumber): boolean => held.some((row) => row.version === version && isHeld(row.state));
   for (const record of keySet.versions) {
     const { version } = record;
     const canHave = has(version) || isDeliverable(record);

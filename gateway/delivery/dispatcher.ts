@@ -69,7 +69,8 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
   const send = async (planned: PlannedUpdate, composed: ComposedUpdate): Promise<void> => {
     try {
       const message = await signUpdate(composed, ports.signer());
-      if (planned.trustFrom < planned.trustVersion) await sendTrustLinks(planned.device.id, planned.trustFrom, planned.trustVersion);
+      if (planned.trustFrom < planned.trustVersion)
+        await sendTrustLinks(planned.device.id, planned.trustFrom, planned.trustVersion);
       await broker.publish(updateTopic(realm, planned.device.id), message);
       metrics.updates('sent');
     } catch (error) {

@@ -37,7 +37,10 @@ export class SignerCache {
 
   add(fingerprint: string, certificate: CertificateRecord, der: Uint8Array): KnownSigner {
     const { serial, device, state, issuer, createdAt } = certificate;
-    const known = { certificate: { serial, device, state, issuer, createdAt }, prepared: prepareSignerCertificate(der) };
+    const known = {
+      certificate: { serial, device, state, issuer, createdAt },
+      prepared: prepareSignerCertificate(der),
+    };
     if (this.entries.size >= this.limit) {
       const oldest = this.entries.keys().next();
       if (oldest.done !== true) this.entries.delete(oldest.value);

@@ -90,7 +90,9 @@ async function refuseRival({ store }: KeyCommandPorts, name: KeySetName): Promis
   const open = await store.rollouts(true, 1_000);
   const rival = open.find(
     (rollout) =>
-      rollout.kind === 'key-version' && rollout.keySet === name && ['approved', 'distributing', 'ready'].includes(rollout.state),
+      rollout.kind === 'key-version' &&
+      rollout.keySet === name &&
+      ['approved', 'distributing', 'ready'].includes(rollout.state),
   );
   if (rival === undefined) return;
   throw new CroupierError(

@@ -28,8 +28,10 @@ export function activeVersion(keySet: KeySetRecord): KeyVersionRecord | undefine
   return keySet.versions.find((version) => version.state === 'active');
 }
 
-const isOf = (name: KeySetName) => (rollout: RolloutRecord): rollout is KeyVersionRollout =>
-  rollout.kind === 'key-version' && rollout.keySet === name;
+const isOf =
+  (name: KeySetName) =>
+  (rollout: RolloutRecord): rollout is KeyVersionRollout =>
+    rollout.kind === 'key-version' && rollout.keySet === name;
 
 /** Versions that never came into use, of rollouts that end here: erased, since nothing depends on them. */
 function abandon(rollouts: readonly KeyVersionRollout[], keySet: KeySetRecord): readonly KeyVersionChange[] {
@@ -60,8 +62,7 @@ function others(
 ): readonly RolloutRecord[] {
   const { compromised, at } = request;
   const closed = new Map<string, RolloutRecord>(underWay.map((one) => [one.id, ended(one, 'superseded', at)]));
-  for (const one of mine)
-    if (one.toVersion === compromised?.version) closed.set(one.id, ended(one, 'compromised', at));
+  for (const one of mine) if (one.toVersion === compromised?.version) closed.set(one.id, ended(one, 'compromised', at));
   return [...closed.values()];
 }
 

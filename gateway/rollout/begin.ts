@@ -58,7 +58,11 @@ export function refuseStart(
 }
 
 /** A rollout that another one ends before its time. */
-export function ended(rollout: RolloutRecord, state: Extract<RolloutState, 'superseded' | 'compromised'>, at: Date): RolloutRecord {
+export function ended(
+  rollout: RolloutRecord,
+  state: Extract<RolloutState, 'superseded' | 'compromised'>,
+  at: Date,
+): RolloutRecord {
   return { ...rollout, state, finishedAt: at };
 }
 

@@ -5,7 +5,13 @@ import type { Json } from '#schema/runtime/canonical-json.ts';
 import type { Random } from '#schema/runtime/random.ts';
 import type { Authority, Command } from '#gateway/operators/command.ts';
 import type { RolloutOutcome, TargetsOutcome } from '#gateway/ports/store/rollouts.ts';
-import type { Campaign, KeySetRecord, RolloutRecord, RolloutTarget, TargetTally } from '#gateway/ports/store/records.ts';
+import type {
+  Campaign,
+  KeySetRecord,
+  RolloutRecord,
+  RolloutTarget,
+  TargetTally,
+} from '#gateway/ports/store/records.ts';
 import { ended, isOnItsWay, newRollout, refuseStart } from './begin.ts';
 import { rolloutEvent } from './decide.ts';
 import {
@@ -79,7 +85,13 @@ export function resumeCommand(ports: RolloutCommandPorts): Command<'rollout.resu
                 `rollout ${rollout} was paused anew since its resumption was asked for; look at it and ask again`,
               ),
               audit: [
-                rolloutEvent(current, 'rollout.resume', word.actor, {}, { outcome: 'denied', code: 'rollout.state-refused' }),
+                rolloutEvent(
+                  current,
+                  'rollout.resume',
+                  word.actor,
+                  {},
+                  { outcome: 'denied', code: 'rollout.state-refused' },
+                ),
               ],
             }
           : decideResume(current, word),
@@ -120,7 +132,8 @@ const named = (devices: readonly DeviceId[]): string =>
 
 export function retryCommand(ports: RolloutCommandPorts): Command<'rollout.retry'> {
   return {
-    summary: ({ rollout, devices }) => `begin anew with ${devices === undefined ? 'all failed targets' : named(devices)} of rollout ${rollout}`,
+    summary: ({ rollout, devices }) =>
+      `begin anew with ${devices === undefined ? 'all failed targets' : named(devices)} of rollout ${rollout}`,
     execute: ({ rollout, devices }, authority) => {
       const chosen: Chosen = devices === undefined ? { states: ['refused', 'stalled', 'overdue'] } : { devices };
       return changeTargets(ports, rollout, chosen, authority, (current, targets, word) =>
@@ -147,7 +160,10 @@ export function signOffCommand(ports: RolloutCommandPorts): Command<'rollout.sig
       const found = await ports.store.rollout(id);
       if (found === undefined) throw unknown(id);
       if (found.rollout.activatedAt === undefined || found.rollout.finishedAt !== undefined)
-        throw new CroupierError('rollout.state-refused', `rollout ${id} is ${found.rollout.state}; it has no stragglers`);
+        throw new CroupierError(
+          'rollout.state-refused',
+          `rollout ${id} is ${found.rollout.state}; it has no stragglers`,
+        );
     },
     execute: ({ rollout, devices, reason }, authority) => {
       if (authority.approval === undefined) throw new CroupierError('approval.required');

@@ -2,12 +2,7 @@
 import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import type { AuditActor, AuditEvent } from '#schema/audit.ts';
 import type { ApprovalId } from '#schema/ids.ts';
-import type {
-  KeyVersionChange,
-  RolloutOutcome,
-  TargetChange,
-  TargetsOutcome,
-} from '#gateway/ports/store/rollouts.ts';
+import type { KeyVersionChange, RolloutOutcome, TargetChange, TargetsOutcome } from '#gateway/ports/store/rollouts.ts';
 import type { KeySetRecord, RolloutRecord, RolloutTarget, TargetTally } from '#gateway/ports/store/records.ts';
 import { advance, oldVersions, retirement, rolloutEvent } from './decide.ts';
 import { progressOf } from './progress.ts';
@@ -118,8 +113,7 @@ export function decideRetire(
     return wrongState(rollout, 'keyset.retire', word, 'it has no old version to retire');
   if (rollout.state !== 'active')
     return wrongState(rollout, 'keyset.retire', word, 'only an active one can retire its old version');
-  if (rollout.pause !== undefined)
-    return wrongState(rollout, 'keyset.retire', word, 'it is paused; resume it first');
+  if (rollout.pause !== undefined) return wrongState(rollout, 'keyset.retire', word, 'it is paused; resume it first');
   const { oldInUse, signedOff } = progressOf(rollout, tallies);
   const details = { inUse: oldInUse, signedOff };
   const step = { now: word.now, actor: word.actor, details, approval: word.approval };
@@ -216,7 +210,9 @@ export function decideExempt(
 ): TargetsOutcome {
   const refusal = requireTargets(rollout, 'rollout.exempt', wanted, targets, word);
   if (refusal !== undefined) return refusal;
-  const settled = targets.find(({ state }) => state === 'active' || state === 'old-retired' || state === 'old-destroyed');
+  const settled = targets.find(
+    ({ state }) => state === 'active' || state === 'old-retired' || state === 'old-destroyed',
+  );
   if (settled !== undefined)
     return wrongState(rollout, 'rollout.exempt', word, `${settled.device} has the change already`);
   return {

@@ -170,7 +170,9 @@ export function holdsOf(rollout: RolloutRecord, progress: RolloutProgress, now: 
       break;
     case 'destroying':
       if (progress.oldHeld > 0)
-        holds.push(hold('old-held', `${progress.oldHeld} devices have not destroyed the old versions`, progress.oldHeld));
+        holds.push(
+          hold('old-held', `${progress.oldHeld} devices have not destroyed the old versions`, progress.oldHeld),
+        );
       break;
     default:
   }

@@ -36,7 +36,11 @@ export interface Planned {
 const OPEN_LIMIT = 1_000;
 
 /** Errors: `rollout.plan-not-found`, `rollout.plan-changed` when the requester has seen another plan. */
-export function planned(ports: Pick<PlanningPorts, 'policy' | 'clock'>, change: PlannedChange, asked: AskedTerms): Planned {
+export function planned(
+  ports: Pick<PlanningPorts, 'policy' | 'clock'>,
+  change: PlannedChange,
+  asked: AskedTerms,
+): Planned {
   const policy = ports.policy();
   const plan = resolvePlan(policy, asked.plan);
   const planSha256 = planHash(change, plan, policy.rollouts.windows);

@@ -32,7 +32,8 @@ classes:
 keySets:
   wallet-kek: { algorithm: AES-256, use: wrap, scope: shared }
   report-mac: { algorithm: HMAC-SHA256, use: mac, scope: per-device, selector: { class: [egm] } }
-delivery: { resendAfter: 10s, resendMax: 60s, stallAfter: 120s }
+delivery: { resendAfter: 10s, resendMax: 60s }
+rollouts: { plans: { default: { timeout: 120s, success: 0, errors: 1 } } }
 `;
 
 export const ADA: Authority = { actor: { type: 'operator', id: 'ada', role: 'key-admin' }, approval: undefined };

@@ -1,12 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { decideDispatch } from '#gateway/delivery/decide-dispatch.ts';
+import { createWindows } from '#gateway/rollout/window.ts';
 import { resendDelay, spreadOf } from '#gateway/delivery/backoff.ts';
+import type { RolloutTarget } from '#gateway/ports/store/records.ts';
 import {
+  accepted,
+  active,
   certificate,
   deliveryOf,
   DELIVERY,
   device,
   held,
+  keySet,
   rotating,
   sync,
   target,
@@ -15,7 +20,9 @@ import {
 import { second, trust } from '#test/support/store-fixtures.ts';
 
 const NOW = second(1_000);
-const dispatch = (state: Parameters<typeof decideDispatch>[0]) => decideDispatch(state, NOW, DELIVERY);
+const windows = createWindows({});
+const dispatch = (state: Parameters<typeof decideDispatch>[0], now = NOW) =>
+  decideDispatch(state, { now, windows }, DELIVERY);
 
 describe('who gets an update', () => {
   test('given nothing differs, then nothing is sent', () => {
@@ -50,13 +57,13 @@ describe('who gets an update', () => {
   test('given a device that has just connected, then its report is waited for, but not for ever', () => {
     const state = rotating('pending', { sync: sync({ lastReportAt: second(1), lastSeenAt: second(50) }) });
     const until = new Date(second(50).getTime() + DELIVERY.resendAfter);
-    expect(decideDispatch(state, second(51), DELIVERY)).toEqual({
+    expect(dispatch(state, second(51))).toEqual({
       kind: 'settle',
       dueAt: until,
       attempts: 0,
       targets: [],
     });
-    expect(decideDispatch(state, until, DELIVERY)).toMatchObject({ kind: 'send' });
+    expect(dispatch(state, until)).toMatchObject({ kind: 'send' });
   });
 
   test('given a device without trusted time, then its nonce is answered once', () => {
@@ -71,7 +78,7 @@ describe('who gets an update', () => {
   });
 
   test('given trust bundles that the device missed, then it is told to walk to the latest', () => {
-    expect(dispatch(deliveryOf({ trustLatest: trust(4) }))).toMatchObject({
+    expect(dispatch(deliveryOf({ trustReleased: trust(4) }))).toMatchObject({
       kind: 'send',
       update: { trustFrom: 1, trustVersion: 4 },
     });
@@ -121,15 +128,59 @@ describe('repetition', () => {
     expect(new Set(delays).size).toBeGreaterThan(100);
   });
 
-  test('given a connected target that stays silent too long, then it is stalled, and still served', () => {
-    const silent = rotating('offered', {
-      versions: [held(1, 'active'), held(2, 'offered')],
-      rollouts: [{ rollout: rollout(), target: target('offered', { offeredAt: second(0) }) }],
-    });
-    expect(dispatch(silent)).toMatchObject({
-      kind: 'send',
-      update: { keyrings: [{ deliver: [2] }] },
-      targets: [{ state: 'stalled', code: 'network.timeout' }],
-    });
+  const asked = (over: Partial<RolloutTarget>, of: Parameters<typeof rollout>[0] = {}, now = NOW) => {
+    const outcome = dispatch(
+      rotating('offered', {
+        sync: sync({ lastSeenAt: second(0), lastReportAt: second(1) }),
+        versions: [held(1, 'active'), held(2, 'offered')],
+        rollouts: [{ rollout: rollout(of), target: target('offered', { offeredAt: second(0), ...over }) }],
+      }),
+      now,
+    );
+    expect(outcome).toMatchObject({ kind: 'send', update: { keyrings: [{ deliver: [2] }] } });
+    return outcome.targets[0];
+  };
+
+  test('given a connected target that stays silent too long and too often, then it is stalled, and still served', () => {
+    expect(asked({ attempts: 4 }, {}, second(700))).toMatchObject({ state: 'stalled', code: 'network.timeout' });
+  });
+
+  test('given one that was silent for long but not asked often enough, or often in a short time, then it is not', () => {
+    expect(asked({ attempts: 3 }, {}, second(700))).toMatchObject({ state: 'offered', attempts: 4 });
+    expect(asked({ attempts: 9 }, {}, second(500))).toMatchObject({ state: 'offered', attempts: 10 });
+  });
+});
+
+describe('a target that stores and never activates', () => {
+  const told = (over: Partial<RolloutTarget>, now = second(700)) =>
+    dispatch(
+      deliveryOf({
+        sync: sync({ lastSeenAt: second(0), lastReportAt: second(1) }),
+        keySets: [keySet([accepted(1), active(2)])],
+        versions: [held(1, 'active'), held(2, 'stored')],
+        rollouts: [
+          {
+            rollout: rollout({ state: 'active', activatedAt: second(10) }),
+            target: target('stored', { attempts: 4, ...over }),
+          },
+        ],
+      }),
+      now,
+    ).targets[0];
+
+  test('given that it was told often enough, then it is overdue, which everybody can see', () => {
+    expect(told({})).toMatchObject({ state: 'overdue', code: 'rollout.activation-overdue' });
+  });
+
+  test('given that it is busy, or was told just now, then it is not', () => {
+    expect(told({ deferredUntil: second(900) })).toMatchObject({ state: 'stored', attempts: 5 });
+    expect(told({}, second(300))).toMatchObject({ state: 'stored' });
+  });
+});
+
+describe('a device that came after the rollout had begun', () => {
+  test('given a version that it is sent, then it becomes a target', () => {
+    const late = rotating('pending', { rollouts: [{ rollout: rollout(), target: undefined }] });
+    expect(dispatch(late).targets).toMatchObject([{ state: 'offered', wave: 0, offeredAt: NOW, attempts: 1 }]);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createWindows } from '#gateway/rollout/window.ts';
 import { decideReport } from '#gateway/delivery/decide-report.ts';
 import type { Report, ReportedVersion } from '#schema/messages/report.ts';
 import { KeySetName, Seq, Serial } from '#schema/ids.ts';
@@ -57,7 +58,7 @@ function next(versions: readonly ReportedVersion[], over: Partial<Report> = {}):
 }
 
 const decide = (state: Parameters<typeof decideReport>[0], of: Report, over: Parameters<typeof verified>[2] = {}) =>
-  decideReport(state, verified(of, certificate(), over), DELIVERY);
+  decideReport(state, verified(of, certificate(), over), DELIVERY, createWindows({}));
 
 describe('one history of reports', () => {
   test('given the next report, when it follows the one before, then it is accepted', () => {
@@ -304,11 +305,11 @@ describe('what a report proves', () => {
     ],
   ])('given an update under way, when a report answers %s, then its own answer is waited for', (_, over) => {
     const awaited = { seq: 42, lastSeq: 40, attempts: 1, dueAt: second(110) };
-    const state = rotating('offered', { sync: sync(awaited), trustLatest: trust(3) });
+    const state = rotating('offered', { sync: sync(awaited), trustReleased: trust(3) });
     expect(decide(state, next([versionOf(1, 'active')], over))).toMatchObject({ dueAt: second(110), attempts: 1 });
     const reconnected = rotating('offered', {
       sync: sync({ ...awaited, lastSeenAt: second(50) }),
-      trustLatest: trust(3),
+      trustReleased: trust(3),
     });
     expect(
       decide(reconnected, next([versionOf(1, 'active')], over)),
