@@ -1,0 +1,292 @@
+/**
+ * The agent at the level of messages: what it makes of an update, and what it reports. The rules are the agent's own
+ * (device-agent/update); left out are its keys, its disk and its network.
+ */
+import { decideUpdate } from '#agent/update/decide.ts';
+import { applyKeyrings, checkKeyrings, retryDeferred, type OpenedByKeySet } from '#agent/update/keyrings.ts';
+import type { OpenedKeys } from '#agent/update/keyring.ts';
+import { withResult, type HeldKeyring } from '#agent/state/state.ts';
+import type { BusyOracle } from '#agent/view.ts';
+import { errorCode } from '#schema/errors.ts';
+import {
+  Seq,
+  Sha256,
+  TrustVersion,
+  type DeviceId,
+  type KeySetName,
+  type KeyVersionNumber,
+  type Realm,
+} from '#schema/ids.ts';
+import type { Report, ReportedKeyring, UpdateResult } from '#schema/messages/report.ts';
+import type { Update } from '#schema/messages/update.ts';
+
+/**
+ * `busy`: an application asks for time before most activations. `refuses`: every update fails. `hoards`: keys are
+ * stored and never used, and nothing says so.
+ */
+export type Conduct = 'ordinary' | 'busy' | 'refuses' | 'hoards';
+
+/** A report with the digest that stands for its signed bytes. */
+export interface MadeReport {
+  readonly report: Report;
+  readonly digest: Sha256;
+}
+
+const AGENT: Report['agent'] = { version: '1', platform: 'model' };
+/** As in device-agent/report/reporter.ts and device-agent/options.ts. */
+const NONCE_LIFE_MS = 5 * 60_000;
+const REFUSAL_INTERVAL_MS = 60_000;
+/** Stands for the bytes of every key: the model has none. */
+const NO_BYTES = new Uint8Array(0);
+const DIGEST_DIGITS = 64;
+const NONCE_DIGITS = 22;
+
+export interface DeviceIdentity {
+  readonly serial: Report['identity']['serial'];
+  readonly notAfter: Report['identity']['notAfter'];
+  readonly keyFingerprint: Sha256;
+}
+
+/** How long the application stays busy, in milliseconds; 0 when it is free. Asked when an update would activate a version. */
+export type BusyFor = () => number;
+
+export class ModelDevice {
+  readonly realm: Realm;
+  readonly id: DeviceId;
+  readonly conduct: Conduct;
+  identity: DeviceIdentity;
+  keyrings: readonly HeldKeyring[] = [];
+  trustVersion: TrustVersion;
+  lastSeq = Seq.parse(0);
+  isOnline = false;
+  /** Made and not yet handed to the network. */
+  readonly outbox: MadeReport[] = [];
+  /** When the device has to be asked again: a deferred activation, or refusals held back. */
+  wakeAt: number | undefined;
+  private readonly busyFor: BusyFor;
+  private busyUntil = 0;
+  private lastDigest: Sha256 | undefined;
+  private results: readonly UpdateResult[] = [];
+  private told: readonly UpdateResult[] = [];
+  private last: MadeReport | undefined;
+  private counter = 0;
+  private acknowledged = 0;
+  private boot = 0;
+  private bootId = '';
+  private bootCounter = 0;
+  private clockTrusted = false;
+  private heldBack = false;
+  private refusedAt = Number.NEGATIVE_INFINITY;
+  private reported: readonly ReportedKeyring[] = [];
+  private reportedOf: readonly HeldKeyring[] = [];
+
+  constructor(realm: Realm, id: DeviceId, conduct: Conduct, busyFor: BusyFor, start: Start) {
+    this.realm = realm;
+    this.id = id;
+    this.conduct = conduct;
+    this.busyFor = busyFor;
+    this.identity = start.identity;
+    this.trustVersion = start.trustVersion;
+  }
+
+  /** Its clock is not to be believed until the gateway has answered once. */
+  powerOn(): void {
+    this.boot += 1;
+    this.bootId = `00000000-0000-4000-8000-${this.boot.toString(16).padStart(12, '0')}`;
+    this.bootCounter = this.counter;
+    this.clockTrusted = false;
+    this.told = [];
+    this.refusedAt = Number.NEGATIVE_INFINITY;
+    this.acknowledged = 0;
+  }
+
+  /** A report that nobody acknowledged goes first, then a fresh one. */
+  connected(now: number): void {
+    if (this.last !== undefined && this.acknowledged < this.counter) this.outbox.push(this.last);
+    this.report(now);
+  }
+
+  /** The broker has taken this report. */
+  acknowledge({ report }: MadeReport): void {
+    this.acknowledged = Math.max(this.acknowledged, report.counter);
+    this.told = report.results;
+  }
+
+  /** Walks trust link by link; each link is a change of its own. */
+  takeLinks(from: TrustVersion, to: TrustVersion, now: number): void {
+    for (let link = Math.max(from, this.trustVersion) + 1; link <= to; link += 1) {
+      this.trustVersion = TrustVersion.parse(link);
+      this.report(now);
+    }
+  }
+
+  /** `latest`: what the public listener has to offer, should links be missing. `digest` stands for that of the bytes. */
+  takeUpdate(update: Update, digest: Sha256, latest: TrustVersion, now: number): void {
+    if (update.trustVersion > this.trustVersion && latest > this.trustVersion) {
+      this.trustVersion = latest;
+      this.report(now);
+    }
+    if (update.seq > this.lastSeq && this.isFresh(update.nonce, now)) this.clockTrusted = true;
+    const time = { now: new Date(now), trusted: this.clockTrusted, floor: new Date(this.clockTrusted ? now : 0) };
+    const decision = decideUpdate(this.facts(), update, digest, time);
+    switch (decision.kind) {
+      case 'apply':
+        this.apply(update, digest, now);
+        return;
+      case 'repeat':
+        if (this.last !== undefined) this.outbox.push(this.last);
+        return;
+      case 'walk-trust':
+        this.refuse(update.seq, 'trust.link-missing', now);
+        return;
+      case 'refuse':
+        this.refuse(update.seq, decision.code, now);
+    }
+  }
+
+  /** The time it asked to be woken at has come. */
+  wake(now: number): void {
+    this.wakeAt = undefined;
+    if (this.heldBack) {
+      this.heldBack = false;
+      this.report(now);
+    }
+    if (this.keyrings.every(({ deferred }) => deferred === undefined)) return;
+    const retried = retryDeferred(this.keyrings, this.busy(), new Date(now));
+    if (retried === undefined) {
+      this.wakeAt = Math.max(this.busyUntil, now + 1);
+      return;
+    }
+    this.keyrings = retried.keyrings;
+    this.results = retried.results.reduce(withResult, [...this.results]);
+    this.report(now);
+  }
+
+  /** A report of what it holds. */
+  report(now: number): void {
+    // Without a connection none is made: the one on connecting tells everything.
+    if (!this.isOnline) return;
+    const results = this.results.filter((result) => !this.told.includes(result));
+    this.results = results;
+    this.counter += 1;
+    const report: Report = {
+      v: 1,
+      type: 'report',
+      realm: this.realm,
+      device: this.id,
+      bootId: this.bootId,
+      counter: this.counter,
+      nonce: `${now.toString(36)}-${this.counter}`.padStart(NONCE_DIGITS, '0'),
+      lastSeq: this.lastSeq,
+      trustVersion: this.trustVersion,
+      identity: this.identity,
+      keyrings: this.reportedKeyrings(),
+      results: [...results],
+      clock: { now: new Date(now).toISOString(), trusted: this.clockTrusted },
+      agent: AGENT,
+      previous: this.last?.digest ?? null,
+    };
+    this.last = { report, digest: digestOf(this.boot, this.counter) };
+    this.outbox.push(this.last);
+  }
+
+  private apply(update: Update, digest: Sha256, now: number): void {
+    if (this.conduct === 'refuses' && update.keyrings.length > 0) {
+      this.refuse(update.seq, 'envelope.wrong-recipient', now);
+      return;
+    }
+    const wanted = this.conduct === 'hoards' ? this.withoutActivation(update) : update;
+    try {
+      checkKeyrings(this.keyrings, wanted);
+    } catch (error) {
+      this.refuse(update.seq, errorCode(error), now);
+      return;
+    }
+    this.askApplication(wanted, now);
+    const after = applyKeyrings(this.keyrings, wanted, openedKeys(wanted), this.busy(), new Date(now));
+    this.keyrings = after.keyrings;
+    this.lastSeq = update.seq;
+    this.lastDigest = digest;
+    this.results = withResult(this.results, after.result);
+    if (after.result.outcome === 'deferred') this.wakeAt = Math.min(this.wakeAt ?? this.busyUntil, this.busyUntil);
+    this.report(now);
+  }
+
+  private refuse(seq: Seq, code: string, now: number): void {
+    this.results = withResult(this.results, { seq, outcome: 'refused', code });
+    if (now - this.refusedAt >= REFUSAL_INTERVAL_MS) {
+      this.refusedAt = now;
+      this.report(now);
+      return;
+    }
+    this.heldBack = true;
+    this.wakeAt ??= this.refusedAt + REFUSAL_INTERVAL_MS;
+  }
+
+  /** An application that is free says so once for all that the update brings. */
+  private askApplication(update: Update, now: number): void {
+    if (this.conduct !== 'busy' || this.busyUntil > now) return;
+    const activates = update.keyrings.some(
+      ({ keySet, active }) => active !== this.keyrings.find((ring) => ring.keySet === keySet)?.active,
+    );
+    if (activates) this.busyUntil = now + this.busyFor();
+  }
+
+  private busy(): BusyOracle | undefined {
+    const until = this.busyUntil;
+    return this.conduct === 'busy' ? { busyUntil: (_, now) => (until > now.getTime() ? new Date(until) : undefined) } : undefined;
+  }
+
+  /** The update as it would be if the version in use could stay so. */
+  private withoutActivation(update: Update): Update {
+    const keyrings = update.keyrings.map((wanted) => {
+      const active = this.keyrings.find(({ keySet }) => keySet === wanted.keySet)?.active ?? null;
+      return active !== null && wanted.accept.includes(active) ? { ...wanted, active } : wanted;
+    });
+    return { ...update, keyrings };
+  }
+
+  private isFresh(nonce: string | null, now: number): boolean {
+    const [, sentAt, counter] = /^0*([0-9a-z]+)-([0-9]+)$/.exec(nonce ?? '') ?? [];
+    if (sentAt === undefined || Number(counter) <= this.bootCounter) return false;
+    return now - Number.parseInt(sentAt, 36) < NONCE_LIFE_MS;
+  }
+
+  private facts() {
+    const { realm, id: device, lastSeq, lastDigest, trustVersion } = this;
+    return { realm, device, lastSeq, lastDigest, trustVersion };
+  }
+
+  private reportedKeyrings(): ReportedKeyring[] {
+    if (this.reportedOf !== this.keyrings) {
+      this.reported = this.keyrings.map(reportedKeyring);
+      this.reportedOf = this.keyrings;
+    }
+    return [...this.reported];
+  }
+}
+
+interface Start {
+  readonly identity: DeviceIdentity;
+  readonly trustVersion: TrustVersion;
+}
+
+const digestOf = (boot: number, counter: number): Sha256 =>
+  Sha256.parse(`${boot.toString(16)}f${counter.toString(16)}`.padStart(DIGEST_DIGITS, '0'));
+
+function openedKeys(update: Update): OpenedByKeySet {
+  const opened = new Map<KeySetName, OpenedKeys>();
+  for (const { keySet, keys } of update.keyrings) {
+    const versions = new Map<KeyVersionNumber, Uint8Array>();
+    for (const { version } of keys) versions.set(version, NO_BYTES);
+    opened.set(keySet, versions);
+  }
+  return opened;
+}
+
+/** As in device-agent/report/build.ts. */
+function reportedKeyring({ keySet, revision, active, versions, destroyed }: HeldKeyring): ReportedKeyring {
+  const reported: ReportedKeyring['versions'] = versions.map(({ version, state, kcv }) => ({ version, state, kcv }));
+  for (const { version, kcv, listed } of destroyed) if (listed) reported.push({ version, state: 'destroyed', kcv });
+  return { keySet, revision, active, versions: reported };
+}

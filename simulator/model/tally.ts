@@ -1,0 +1,91 @@
+/** Counts of a rollout's targets, kept as they change: what the triggers of the gateway's database keep. */
+import {
+  OLD_VERSION_STATES,
+  TARGET_STATES,
+  type DeviceKeyVersion,
+  type OldVersionState,
+  type RolloutRecord,
+  type RolloutTarget,
+  type TargetState,
+  type TargetTally,
+} from '#gateway/ports/store/records.ts';
+
+const STATE_INDEX = new Map(TARGET_STATES.map((state, index) => [state, index]));
+const OLD_INDEX = new Map(OLD_VERSION_STATES.map((state, index) => [state, index]));
+const FLAGS = 2;
+const OF_OLD = OLD_VERSION_STATES.length;
+const OF_STATE = FLAGS * FLAGS * OF_OLD;
+const OF_SERVICE = TARGET_STATES.length * OF_STATE;
+const OF_WAVE = FLAGS * OF_SERVICE;
+
+export const stateIndex = (state: TargetState): number => STATE_INDEX.get(state) ?? 0;
+
+function cell(target: RolloutTarget, online: boolean): number {
+  return (
+    target.wave * OF_WAVE +
+    (target.service ? OF_SERVICE : 0) +
+    stateIndex(target.state) * OF_STATE +
+    (online ? FLAGS * OF_OLD : 0) +
+    (target.deferredUntil === undefined ? 0 : OF_OLD) +
+    (OLD_INDEX.get(target.old) ?? 0)
+  );
+}
+
+const flag = (index: number, weight: number): boolean => Math.floor(index / weight) % FLAGS === 1;
+
+export class Tally {
+  private readonly counts: Int32Array;
+
+  constructor(waves: number) {
+    this.counts = new Int32Array(waves * OF_WAVE);
+  }
+
+  /** Counts a target in (`by` 1) or out (`by` -1). */
+  add(target: RolloutTarget, online: boolean, by: 1 | -1): void {
+    const index = cell(target, online);
+    this.counts[index] = (this.counts[index] ?? 0) + by;
+  }
+
+  rows(): readonly TargetTally[] {
+    const rows: TargetTally[] = [];
+    this.counts.forEach((targets, index) => {
+      if (targets === 0) return;
+      const state = TARGET_STATES[Math.floor(index / OF_STATE) % TARGET_STATES.length];
+      const old = OLD_VERSION_STATES[index % OF_OLD];
+      if (state === undefined || old === undefined) return;
+      rows.push({
+        wave: Math.floor(index / OF_WAVE),
+        service: flag(index, OF_SERVICE),
+        state,
+        online: flag(index, FLAGS * OF_OLD),
+        deferred: flag(index, OF_OLD),
+        old,
+        targets,
+      });
+    });
+    return rows;
+  }
+}
+
+/** What the view `rollout_target_old` of the gateway's database says. */
+export function oldVersionsOf(
+  rollout: RolloutRecord,
+  signedOff: RolloutTarget['signedOff'],
+  rows: readonly DeviceKeyVersion[],
+): OldVersionState {
+  if (signedOff !== undefined) return 'waived';
+  if (rollout.kind !== 'key-version') return 'gone';
+  let held = false;
+  let usable = false;
+  let beyond = false;
+  for (const { keySet, version, state } of rows) {
+    if (keySet !== rollout.keySet) continue;
+    if (version >= rollout.toVersion) beyond ||= state === 'active';
+    else if (state !== 'destroyed') {
+      held = true;
+      usable ||= state !== 'retired';
+    }
+  }
+  if (usable && !beyond) return 'in-use';
+  return held ? 'held' : 'gone';
+}

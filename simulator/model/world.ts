@@ -1,0 +1,522 @@
+/**
+ * The gateway's store in memory: exactly the rows that delivery and rollouts decide on, changed as the database's
+ * statements and triggers change them (gateway/store). What changed is told to who listens.
+ */
+import type { DispatchOutcome, PlannedUpdate, ReportOutcome, TargetMove } from '#gateway/ports/store/delivery.ts';
+import type {
+  CertificateRecord,
+  DeviceKeyVersion,
+  KeySetRecord,
+  RolloutRecord,
+  RolloutTarget,
+  TargetTally,
+} from '#gateway/ports/store/records.ts';
+import type {
+  KeyVersionChange,
+  NewTarget,
+  PlanDevice,
+  RolloutContext,
+  RolloutOutcome,
+  StartOutcome,
+  TargetsOutcome,
+} from '#gateway/ports/store/rollouts.ts';
+import { TrustVersion, type DeviceId, type KeySetName, type RolloutId, type Sha256 } from '#schema/ids.ts';
+import type { Report } from '#schema/messages/report.ts';
+import { selects, type Selector } from '#schema/policy.ts';
+import type { ErrorCode } from '#schema/errors.ts';
+import { CroupierError } from '#schema/errors.ts';
+import type { ModelNode, RolloutEntry } from './node.ts';
+import { changedVersion } from './key-versions.ts';
+import { oldVersionsOf, Tally } from './tally.ts';
+
+export interface WorldListener {
+  /** The due mark of a device was set or moved forward. */
+  due(node: ModelNode): void;
+  /** Something that its decision looks at has changed. */
+  moved(rollout: RolloutRecord, by: 'target' | 'presence'): void;
+  targetStep(node: ModelNode, before: RolloutTarget | undefined, after: RolloutTarget): void;
+  rolloutStep(before: RolloutRecord | undefined, after: RolloutRecord, tallies: readonly TargetTally[]): void;
+  versionsChanged(keySet: KeySetRecord, changes: readonly KeyVersionChange[]): void;
+}
+
+interface OpenRollout {
+  record: RolloutRecord;
+  readonly tally: Tally;
+  /** Index by device. */
+  readonly members: ModelNode[];
+}
+
+type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
+type Start = Extract<StartOutcome, { kind: 'start' }>;
+
+/** Target states that a contained device keeps, as in gateway/store/sqlite/containment.ts. */
+const KEPT: ReadonlySet<RolloutTarget['state']> = new Set(['old-destroyed', 'superseded', 'exempt']);
+
+/** Nothing more is wanted of targets in these states, as in gateway/store/sqlite/rollout-targets.ts. */
+const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
+  'active',
+  'old-retired',
+  'old-destroyed',
+  'exempt',
+  'superseded',
+  'quarantined',
+]);
+/** What was tried with a target that begins anew is forgotten. */
+const FROM_THE_START = { offeredAt: undefined, attempts: 0 } as const;
+/** A bundle that a rollout in one of these states brings is not for everybody. */
+const UNRELEASED: ReadonlySet<RolloutRecord['state']> = new Set(['approved', 'distributing', 'aborted']);
+
+export class World {
+  readonly nodes: ModelNode[] = [];
+  keySets: readonly KeySetRecord[] = [];
+  /** The latest bundle that was published. */
+  trustLatest: TrustVersion;
+  trustReleased: TrustVersion;
+  private readonly listener: WorldListener;
+  private readonly byId = new Map<DeviceId, ModelNode>();
+  private readonly opened = new Map<RolloutId, OpenRollout>();
+  private readonly ended = new Map<RolloutId, RolloutRecord>();
+
+  constructor(trust: TrustVersion, listener: WorldListener) {
+    this.trustLatest = trust;
+    this.trustReleased = trust;
+    this.listener = listener;
+  }
+
+  // Devices.
+
+  add(node: ModelNode): void {
+    this.nodes.push(node);
+    this.byId.set(node.state.device.id, node);
+    node.state.keySets = this.keySetsOf(node);
+    node.state.trustReleased = this.trustReleased;
+  }
+
+  node(id: DeviceId): ModelNode {
+    const node = this.byId.get(id);
+    if (node === undefined) throw new CroupierError('device.not-found', `there is no device ${id}`);
+    return node;
+  }
+
+  setPresence(node: ModelNode, connected: boolean, at: Date): void {
+    const { sync, rollouts } = node.state;
+    if (sync.connected !== connected) {
+      for (const { rollout, target } of rollouts) {
+        if (target === undefined) continue;
+        const tally = this.opened.get(rollout.id)?.tally;
+        tally?.add(target, sync.connected, -1);
+        tally?.add(target, connected, 1);
+        this.listener.moved(rollout, 'presence');
+      }
+    }
+    sync.connected = connected;
+    sync.lastSeenAt = at;
+    if (connected) this.listener.due(node);
+  }
+
+  accept(node: ModelNode, report: Report, digest: Sha256, outcome: Accepted, at: Date): void {
+    const { sync } = node.state;
+    sync.counter = report.counter;
+    sync.digest = digest;
+    sync.boots = outcome.boots;
+    sync.nonce = report.nonce;
+    sync.nonceAnswered = false;
+    sync.clockTrusted = report.clock.trusted;
+    sync.trustVersion = report.trustVersion;
+    sync.lastSeq = report.lastSeq;
+    sync.lastReportAt = at;
+    sync.lastSeenAt = at;
+    sync.attempts = outcome.attempts;
+    for (const { keySet, version, state, kcv } of outcome.proofs) {
+      const before = this.row(node, keySet, version);
+      this.putRow(node, {
+        keySet,
+        version,
+        state,
+        kcv: kcv ?? before?.kcv,
+        changedAt: before?.state === state ? before.changedAt : at,
+      });
+    }
+    for (const move of outcome.targets) this.moveTarget(node, move);
+    this.setDue(node, outcome.dueAt);
+  }
+
+  dispatch(node: ModelNode, outcome: DispatchOutcome): void {
+    const { sync } = node.state;
+    if (outcome.kind === 'send') {
+      sync.nonceAnswered ||= sync.nonce === outcome.update.nonce;
+      sync.seq = outcome.update.seq;
+    }
+    sync.attempts = outcome.attempts;
+    for (const move of outcome.targets) this.moveTarget(node, move);
+    this.setDue(node, outcome.dueAt);
+  }
+
+  /** Versions that an update is about to bring, before it is sent. */
+  recordOffers(node: ModelNode, update: PlannedUpdate, at: Date): void {
+    for (const { keySet, deliver } of update.keyrings) {
+      for (const version of deliver) {
+        if (this.row(node, keySet.name, version) !== undefined) continue;
+        const kcv = keySet.versions.find((entry) => entry.version === version)?.kcv;
+        this.putRow(node, { keySet: keySet.name, version, state: 'offered', kcv, changedAt: at });
+      }
+    }
+  }
+
+  /** Quarantine and release, with what goes along. */
+  contain(node: ModelNode, code: ErrorCode | undefined, at: Date): void {
+    const { device, rollouts } = node.state;
+    device.state = code === undefined ? { kind: 'enrolled' } : { kind: 'quarantined', code };
+    device.stateSince = at;
+    node.isGivenUp = true;
+    for (const entry of rollouts) {
+      const { target } = entry;
+      if (target === undefined) continue;
+      if (code === undefined ? target.state !== 'quarantined' : KEPT.has(target.state)) continue;
+      const state = code === undefined ? 'pending' : 'quarantined';
+      const anew = state === 'pending' ? FROM_THE_START : {};
+      this.putTarget(node, entry, { ...target, state, code, deferredUntil: undefined, ...anew, changedAt: at });
+    }
+    this.setDue(node, code === undefined ? at : undefined);
+  }
+
+  /** A person vouched for the device: its reports start a new history, and what it proved counts as offered. */
+  resetHistory(node: ModelNode, at: Date): void {
+    const { sync, versions } = node.state;
+    node.isGivenUp = true;
+    Object.assign(sync, { lastSeq: 0, counter: 0, digest: undefined, nonce: undefined, nonceAnswered: false });
+    Object.assign(sync, { clockTrusted: false, boots: [], trustVersion: 0, attempts: 0 });
+    const kept = versions.filter(({ state }) => state !== 'destroyed');
+    versions.length = 0;
+    for (const row of kept) versions.push({ ...row, state: 'offered', changedAt: at });
+    for (const entry of node.state.rollouts) this.recount(node, entry);
+  }
+
+  /** The certificate is issued, and the device has shown it. */
+  promote(node: ModelNode, certificate: CertificateRecord): void {
+    node.state.identity = certificate;
+    node.state.device.currentSerial = certificate.serial;
+  }
+
+  // Rollouts.
+
+  get open(): readonly RolloutRecord[] {
+    return [...this.opened.values()].map(({ record }) => record);
+  }
+
+  rollout(id: RolloutId): RolloutRecord | undefined {
+    return this.opened.get(id)?.record ?? this.ended.get(id);
+  }
+
+  tallies(id: RolloutId): readonly TargetTally[] {
+    return this.opened.get(id)?.tally.rows() ?? [];
+  }
+
+  keySetOf(rollout: RolloutRecord): KeySetRecord | undefined {
+    return rollout.kind === 'key-version' ? this.keySet(rollout.keySet) : undefined;
+  }
+
+  keySet(name: KeySetName): KeySetRecord | undefined {
+    return this.keySets.find((keySet) => keySet.name === name);
+  }
+
+  planDevices(selector: Selector): readonly PlanDevice[] {
+    const chosen = this.nodes.filter(({ state }) => state.device.state.kind !== 'revoked' && selects(selector, state.device));
+    return chosen.map(({ state: { device, sync, identity } }) => ({
+      id: device.id,
+      class: device.class,
+      site: device.site,
+      labels: device.labels,
+      state: device.state,
+      connected: sync.connected,
+      lastSeenAt: sync.lastSeenAt,
+      certificate: identity,
+    }));
+  }
+
+  addKeySet(keySet: KeySetRecord): void {
+    this.keySets = [...this.keySets, keySet].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.spreadKeySets();
+  }
+
+  startRollout(keySet: KeySetName | undefined, at: Date, decide: (context: RolloutContext) => StartOutcome): StartOutcome {
+    const context: RolloutContext = {
+      keySet: keySet === undefined ? undefined : this.keySet(keySet),
+      open: this.open,
+      trustLatest: this.trustLatest,
+    };
+    const outcome = decide(context);
+    if (outcome.kind === 'start') this.start(context.keySet, outcome, at);
+    return outcome;
+  }
+
+  addTargets(id: RolloutId, targets: readonly NewTarget[], at: Date): void {
+    for (const added of targets) {
+      const node = this.node(added.device);
+      const entry = node.state.rollouts.find((one) => one.rollout.id === id);
+      if (entry === undefined || entry.target !== undefined) continue;
+      const contained = node.state.device.state.kind === 'quarantined';
+      this.putTarget(node, entry, {
+        ...added,
+        rollout: id,
+        state: contained ? 'quarantined' : added.state,
+        code: undefined,
+        reason: undefined,
+        deferredUntil: undefined,
+        offeredAt: undefined,
+        attempts: 0,
+        changedAt: at,
+        old: 'gone',
+        signedOff: undefined,
+      });
+    }
+  }
+
+  advanceRollout(
+    id: RolloutId,
+    at: Date,
+    decide: (
+      rollout: RolloutRecord | undefined,
+      keySet: KeySetRecord | undefined,
+      tallies: readonly TargetTally[],
+    ) => RolloutOutcome,
+  ): RolloutOutcome {
+    const record = this.rollout(id);
+    const keySet = record === undefined ? undefined : this.keySetOf(record);
+    const outcome = decide(record, keySet, this.tallies(id));
+    if (outcome.kind !== 'advance') return outcome;
+    const open = this.mustBeOpen(id);
+    this.replace(open, outcome.rollout);
+    if (keySet !== undefined && outcome.versions.length > 0) this.changeVersions(keySet, outcome.versions, at);
+    else if (outcome.due !== 'none') this.raiseTargets(open, outcome.due, at);
+    if (outcome.rollout.kind === 'trust-bundle') this.settleTrust();
+    return outcome;
+  }
+
+  changeTargets(
+    id: RolloutId,
+    at: Date,
+    devices: readonly DeviceId[],
+    decide: (rollout: RolloutRecord | undefined, targets: readonly RolloutTarget[]) => TargetsOutcome,
+  ): TargetsOutcome {
+    const entries = devices.flatMap((device) => {
+      const node = this.node(device);
+      const entry = node.state.rollouts.find(({ rollout }) => rollout.id === id);
+      return entry?.target === undefined ? [] : [{ node, entry, target: entry.target }];
+    });
+    const outcome = decide(
+      this.rollout(id),
+      entries.map(({ target }) => target),
+    );
+    if (outcome.kind !== 'change') return outcome;
+    for (const change of outcome.targets) {
+      const found = entries.find(({ target }) => target.device === change.device);
+      if (found === undefined) continue;
+      const { node, entry, target } = found;
+      const moved = target.state !== change.state;
+      if (change.signedOff !== undefined) node.isGivenUp = true;
+      this.putTarget(node, entry, {
+        ...target,
+        ...change,
+        ...(moved ? { deferredUntil: undefined, changedAt: at } : {}),
+        ...(moved && change.state === 'pending' ? FROM_THE_START : {}),
+      });
+      this.raise(node, at);
+    }
+    return outcome;
+  }
+
+  targets(id: RolloutId, of: (target: RolloutTarget, node: ModelNode) => boolean): readonly ModelNode[] {
+    return (this.opened.get(id)?.members ?? []).filter((node) => {
+      const target = node.state.rollouts.find(({ rollout }) => rollout.id === id)?.target;
+      return target !== undefined && of(target, node);
+    });
+  }
+
+  // Inside.
+
+  private start(keySet: KeySetRecord | undefined, { rollout, version, versions, others, bundle }: Start, at: Date): void {
+    for (const other of others) {
+      const open = this.opened.get(other.id);
+      if (open !== undefined) this.replace(open, other);
+    }
+    if (bundle !== undefined) this.trustLatest = bundle.version;
+    const opened: OpenRollout = { record: rollout, tally: new Tally(rollout.plan.waves.length), members: [] };
+    this.opened.set(rollout.id, opened);
+    for (const node of this.nodes) {
+      if (!this.isAbout(rollout, node)) continue;
+      node.state.rollouts.push({ rollout, target: undefined });
+      opened.members.push(node);
+    }
+    if (rollout.kind === 'trust-bundle') this.settleTrust();
+    this.listener.rolloutStep(undefined, rollout, []);
+    this.listener.moved(rollout, 'target');
+    if (keySet === undefined) return;
+    const grown = version === undefined ? keySet : { ...keySet, versions: [...keySet.versions, version] };
+    this.putKeySet({ ...grown, revision: grown.revision + 1 });
+    this.changeVersions(this.keySet(keySet.name) ?? grown, versions, at, 0);
+  }
+
+  /** The latest bundle that no rollout brings to some first, or was aborted with. */
+  private settleTrust(): void {
+    const unreleased = new Set<number>();
+    for (const rollout of [...this.ended.values(), ...this.open]) {
+      if (rollout.kind === 'trust-bundle' && UNRELEASED.has(rollout.state)) unreleased.add(rollout.toVersion);
+    }
+    let released = this.trustLatest;
+    while (unreleased.has(released)) released = TrustVersion.parse(released - 1);
+    if (released === this.trustReleased) return;
+    this.trustReleased = released;
+    for (const { state } of this.nodes) state.trustReleased = released;
+  }
+
+  private raiseTargets({ record, members }: OpenRollout, whom: 'pending' | 'all', at: Date): void {
+    for (const node of members) {
+      const target = node.state.rollouts.find(({ rollout }) => rollout.id === record.id)?.target;
+      if (target === undefined) continue;
+      if (whom === 'all' && !DONE.has(target.state)) this.raise(node, at);
+      if (whom === 'pending' && target.state === 'pending' && target.wave <= record.wave)
+        this.raise(node, turnOf(record, target, at));
+    }
+  }
+
+  private isAbout(rollout: RolloutRecord, { state }: ModelNode): boolean {
+    switch (rollout.kind) {
+      case 'key-version':
+        return state.keySets.some(({ name }) => name === rollout.keySet);
+      case 'trust-bundle':
+        return true;
+      case 're-enrolment':
+        return selects(rollout.campaign.selector, state.device);
+    }
+  }
+
+  private changeVersions(keySet: KeySetRecord, changes: readonly KeyVersionChange[], at: Date, raised = 1): void {
+    if (changes.length === 0) return;
+    const versions = keySet.versions.map((record) => {
+      const change = changes.find(({ version }) => version === record.version);
+      return change === undefined ? record : changedVersion(record, change, at);
+    });
+    const changed = { ...keySet, versions, revision: keySet.revision + raised };
+    this.putKeySet(changed);
+    this.listener.versionsChanged(changed, changes);
+    for (const node of this.nodes) if (selects(keySet.selector, node.state.device)) this.raise(node, at);
+  }
+
+  private putKeySet(changed: KeySetRecord): void {
+    this.keySets = this.keySets.map((keySet) => (keySet.name === changed.name ? changed : keySet));
+    this.spreadKeySets();
+  }
+
+  /** Devices of which the same selectors hold share one list. */
+  private spreadKeySets(): void {
+    const lists = new Map<string, readonly KeySetRecord[]>();
+    for (const node of this.nodes) {
+      const chosen = this.keySetsOf(node);
+      const names = chosen.map(({ name }) => name).join();
+      const shared = lists.get(names) ?? chosen;
+      lists.set(names, shared);
+      node.state.keySets = shared;
+    }
+  }
+
+  private keySetsOf({ state }: ModelNode): readonly KeySetRecord[] {
+    return this.keySets.filter(({ selector }) => selects(selector, state.device));
+  }
+
+  private replace(open: OpenRollout, after: RolloutRecord): void {
+    const before = open.record;
+    open.record = after;
+    for (const { state } of open.members) {
+      const entry = state.rollouts.find(({ rollout }) => rollout.id === after.id);
+      if (entry !== undefined) entry.rollout = after;
+    }
+    this.listener.rolloutStep(before, after, open.tally.rows());
+    if (after.finishedAt === undefined) {
+      this.listener.moved(after, 'target');
+      return;
+    }
+    this.opened.delete(after.id);
+    this.ended.set(after.id, after);
+    for (const { state } of open.members) {
+      state.rollouts = state.rollouts.filter(({ rollout }) => rollout.id !== after.id);
+    }
+  }
+
+  private mustBeOpen(id: RolloutId): OpenRollout {
+    const open = this.opened.get(id);
+    if (open === undefined) throw new CroupierError('rollout.not-found', `there is no open rollout ${id}`);
+    return open;
+  }
+
+  private moveTarget(node: ModelNode, move: TargetMove): void {
+    const entry = node.state.rollouts.find(({ rollout }) => rollout.id === move.rollout);
+    if (entry === undefined) return;
+    const { target } = entry;
+    this.putTarget(node, entry, {
+      ...move,
+      device: node.state.device.id,
+      reason: target?.reason,
+      old: target?.old ?? 'gone',
+      signedOff: target?.signedOff,
+    });
+  }
+
+  private putTarget(node: ModelNode, entry: RolloutEntry, wanted: RolloutTarget): void {
+    const before = entry.target;
+    const old = oldVersionsOf(entry.rollout, wanted.signedOff, node.state.versions);
+    const after = wanted.old === old ? wanted : { ...wanted, old };
+    const tally = this.opened.get(entry.rollout.id)?.tally;
+    const { connected } = node.state.sync;
+    if (before !== undefined) tally?.add(before, connected, -1);
+    tally?.add(after, connected, 1);
+    entry.target = after;
+    if (before?.state !== after.state || before.code !== after.code) this.listener.targetStep(node, before, after);
+    this.listener.moved(entry.rollout, 'target');
+  }
+
+  private recount(node: ModelNode, entry: RolloutEntry): void {
+    const { target, rollout } = entry;
+    if (target === undefined) return;
+    const old = oldVersionsOf(rollout, target.signedOff, node.state.versions);
+    if (old !== target.old) this.putTarget(node, entry, { ...target, old });
+  }
+
+  private row(node: ModelNode, keySet: KeySetName, version: number): DeviceKeyVersion | undefined {
+    return node.state.versions.find((row) => row.version === version && row.keySet === keySet);
+  }
+
+  /** Ascending by key set and version. */
+  private putRow(node: ModelNode, row: DeviceKeyVersion): void {
+    const { versions, rollouts } = node.state;
+    let place = versions.findIndex(
+      ({ keySet, version }) => keySet > row.keySet || (keySet === row.keySet && version >= row.version),
+    );
+    if (place < 0) place = versions.length;
+    const present = versions[place];
+    const isThere = present?.keySet === row.keySet && present.version === row.version;
+    versions.splice(place, isThere ? 1 : 0, row);
+    for (const entry of rollouts) {
+      if (entry.rollout.kind === 'key-version' && entry.rollout.keySet === row.keySet) this.recount(node, entry);
+    }
+  }
+
+  private raise(node: ModelNode, at: Date): void {
+    const { device, sync } = node.state;
+    if (device.state.kind !== 'enrolled' && device.state.kind !== 'registered') return;
+    if (sync.dueAt === undefined || sync.dueAt > at) this.setDue(node, at);
+  }
+
+  private setDue(node: ModelNode, at: Date | undefined): void {
+    node.state.sync.dueAt = at;
+    if (at !== undefined && node.state.sync.connected) this.listener.due(node);
+  }
+}
+
+/** With a rate, pending targets of the latest wave come one after the other. */
+function turnOf({ plan, wave, waveOpenedAt }: RolloutRecord, target: RolloutTarget, at: Date): Date {
+  const { rate } = plan;
+  if (rate === null || waveOpenedAt === undefined || target.wave < wave) return at;
+  const turn = waveOpenedAt.getTime() + Math.floor(target.position / rate.targets) * rate.perMs;
+  return turn > at.getTime() ? new Date(turn) : at;
+}
