@@ -52,3 +52,12 @@ export const Duration = z.string().transform((text, context) => {
   }
   return Number(match[1]) * unit;
 });
+
+/** A duration in milliseconds as people write it, in the largest unit that needs no fraction. */
+export function durationText(ms: number): string {
+  for (const unit of ['d', 'h', 'm', 's'] as const) {
+    const count = ms / (UNIT[unit] ?? 1);
+    if (ms !== 0 && Number.isInteger(count)) return `${count}${unit}`;
+  }
+  return ms === 0 ? '0s' : `${ms}ms`;
+}

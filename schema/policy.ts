@@ -1,6 +1,6 @@
 /** The fleet policy: one YAML file, applied like code (`croupier apply`). Durations are `90d`, `12h`, `30m`, `10s`. */
 import { z } from 'zod';
-import { DeviceClass, KeySetName, SiteName } from './ids.ts';
+import { DeviceClass, KeySetName } from './ids.ts';
 import { WorkingKeyAlgorithm, WorkingKeyUse } from './messages/common.ts';
 import { Duration } from './parse.ts';
 import { PlanName, RolloutsPolicy, Selector } from './rollout-plan.ts';
@@ -36,7 +36,7 @@ export const KeySetPolicy = z.strictObject({
   scope: z.enum(['shared', 'per-device']),
   selector: Selector.default({}),
   /** Originator usage period (SP 800-57 part 1, 5.3). */
-  cryptoperiod: Duration.default(days(90)),
+  cryptoperiod: Duration.refine((ms) => ms >= 60_000 && ms <= days(3_660), 'between 1m and 3660d').default(days(90)),
   rotation: z
     .strictObject({
       /** `propose`: an alert says when it is due. `automatic`: it is started when it is due. `manual`: it is only listed. */
@@ -72,8 +72,6 @@ export const Policy = z.strictObject({
       /** First repetition of an unanswered update; doubles up to `resendMax`. */
       resendAfter: Duration.default(20_000),
       resendMax: Duration.default(1_800_000),
-      /** A target that was offered a change while connected and has not answered for this long is stalled. */
-      stallAfter: Duration.default(600_000),
     })
     .prefault({}),
 });

@@ -18,8 +18,13 @@ export function selects(
 ): boolean {
   if (selector.class !== undefined && !selector.class.some((name) => name === device.class)) return false;
   if (selector.site !== undefined && !selector.site.some((name) => name === device.site)) return false;
-  return Object.entries(selector.labels ?? {}).every(([key, value]) => device.labels[key] === value);
+  const { labels } = selector;
+  return labels === undefined || Object.entries(labels).every(([key, value]) => device.labels[key] === value);
 }
+
+const DAY = 86_400_000;
+/** A pause within a rollout: no longer than a year. */
+const Wait = Duration.refine((ms) => ms <= 366 * DAY, 'at most 366d');
 
 const Fraction = z.number().min(0).max(1);
 const WaveName = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/, 'not a wave name');
@@ -43,14 +48,14 @@ export const WavePolicy = z
     ...share,
     name: WaveName.optional(),
     /** How long nothing more is opened after the wave has passed. */
-    soak: Duration.prefault('0s'),
+    soak: Wait.prefault('0s'),
   })
   .refine(oneShare, ONE_SHARE);
 
 export const RolloutPlanPolicy = z.strictObject({
   /** A first small wave; the same as a wave `canary` before the others. */
   canary: z
-    .strictObject({ count: share.count, selector: share.selector, soak: Duration.prefault('1h') })
+    .strictObject({ count: share.count, selector: share.selector, soak: Wait.prefault('1h') })
     .refine(oneShare, 'needs exactly one of count and selector')
     .optional(),
   waves: z
@@ -67,18 +72,23 @@ export const RolloutPlanPolicy = z.strictObject({
   /** Of the reachable targets, so many must have stored the change before it is activated. */
   quorum: Fraction.default(1),
   /** A connected target that does not answer for this long and after so many repetitions is stalled. */
-  timeout: Duration.prefault('10m'),
+  timeout: Duration.refine((ms) => ms >= 1_000 && ms <= 30 * DAY, 'between 1s and 30d').prefault('10m'),
   retries: z.int().min(0).max(100).default(3),
   /** `respect`: devices of a site with a window are changed inside it only. */
   windows: z.enum(['respect', 'ignore']).default('respect'),
   /** At the most so many targets are begun with in this time. */
-  rate: z.strictObject({ targets: z.int().min(1).max(1_000_000), per: Duration.prefault('1m') }).optional(),
+  rate: z
+    .strictObject({
+      targets: z.int().min(1).max(1_000_000),
+      per: Duration.refine((ms) => ms >= 1_000 && ms <= DAY, 'between 1s and 1d').prefault('1m'),
+    })
+    .optional(),
   /** What becomes of targets that are still behind so long after the activation. */
   stragglers: z
     .strictObject({
       /** `wait`: they hold up the retirement for as long as it takes. `propose`: an alert asks for their sign-off. */
       action: z.enum(['wait', 'propose']).default('propose'),
-      after: Duration.prefault('30d'),
+      after: Wait.prefault('30d'),
     })
     .prefault({}),
 });
@@ -87,7 +97,7 @@ export type RolloutPlanPolicy = z.infer<typeof RolloutPlanPolicy>;
 /** When devices of a site may be changed: from each time of the cron expression (five fields), for the duration. */
 export const WindowPolicy = z.strictObject({
   cron: z.string().max(100),
-  duration: Duration.refine((ms) => ms >= 60_000 && ms <= 7 * 86_400_000, 'between 1m and 7d'),
+  duration: Duration.refine((ms) => ms >= 60_000 && ms <= 7 * DAY, 'between 1m and 7d'),
   /** IANA name. */
   timeZone: z.string().max(64).default('UTC'),
 });

@@ -4,13 +4,14 @@ import { parse as parseYaml } from 'yaml';
 import type { KeyStore } from '#pki/keystore/port.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { KeySetName, KeyVersionNumber, type Realm } from '#schema/ids.ts';
-import { parseWith } from '#schema/parse.ts';
+import { durationText, parseWith } from '#schema/parse.ts';
 import { Policy, type KeySetPolicy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import { prepareWorkingKey } from '#gateway/keys/working-key.ts';
 import type { KeySetChange, PolicyRecord } from '#gateway/ports/store/governance.ts';
 import type { KeySetRecord } from '#gateway/ports/store/records.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
+import { checkRolloutPolicy } from '#gateway/rollout/check-policy.ts';
 import type { Command } from './command.ts';
 
 /** YAML to a policy. Errors: `config.invalid`, naming the key. */
@@ -41,24 +42,51 @@ export function parsePolicy(document: string): Policy {
         `policy: keySets.${name} reaches class ${deaf}, whose Ed25519 keys cannot receive keys`,
       );
   }
+  checkRolloutPolicy(policy);
   return policy;
 }
 
 export const policyHash = (document: string): string => createHash('sha256').update(document, 'utf8').digest('hex');
 
-/** Lines that say what changes, `+`, `-` or `~` first; empty when nothing does. Pure. */
+/** Keys of the policy whose numbers are milliseconds. */
+const DURATIONS: ReadonlySet<string> = new Set([
+  'validity',
+  'grace',
+  'cryptoperiod',
+  'lead',
+  'repeatWindow',
+  'parkedRetry',
+  'updateValidity',
+  'resendAfter',
+  'resendMax',
+  'soak',
+  'timeout',
+  'per',
+  'after',
+  'duration',
+]);
+
+/** JSON of a value that stands under `key`, durations as people write them. */
+function shown(key: string, value: unknown): string {
+  const asWritten = (name: string, member: unknown): unknown =>
+    typeof member === 'number' && DURATIONS.has(name) ? durationText(member) : member;
+  const written = asWritten(key, value);
+  return typeof value === 'number' ? String(written) : JSON.stringify(written, asWritten);
+}
+
+/** Lines that say what changes, `+`, `-` or `~` first, durations as people write them; empty when nothing does. Pure. */
 export function diffPolicies(before: Policy | undefined, after: Policy): readonly string[] {
   const lines: string[] = [];
-  const compare = (path: string, old: unknown, next: unknown): void => {
+  const compare = (path: string, key: string, old: unknown, next: unknown): void => {
     if (JSON.stringify(old) === JSON.stringify(next)) return;
     if (isObject(old) && isObject(next)) {
-      for (const key of new Set([...Object.keys(old), ...Object.keys(next)]))
-        compare(path === '' ? key : `${path}.${key}`, old[key], next[key]);
-    } else if (old === undefined) lines.push(`+ ${path}: ${JSON.stringify(next)}`);
+      for (const name of new Set([...Object.keys(old), ...Object.keys(next)]))
+        compare(path === '' ? name : `${path}.${name}`, name, old[name], next[name]);
+    } else if (old === undefined) lines.push(`+ ${path}: ${shown(key, next)}`);
     else if (next === undefined) lines.push(`- ${path}`);
-    else lines.push(`~ ${path}: ${JSON.stringify(old)} -> ${JSON.stringify(next)}`);
+    else lines.push(`~ ${path}: ${shown(key, old)} -> ${shown(key, next)}`);
   };
-  compare('', before ?? {}, after);
+  compare('', '', before ?? {}, after);
   return lines;
 }
 
@@ -163,6 +191,7 @@ export function policyApplyCommand(ports: PolicyCommandPorts): Command<'policy.a
             createdAt: now,
             activatedAt: now,
             deactivatedAt: undefined,
+            compromisedAt: undefined,
             destroyedAt: undefined,
           },
         });

@@ -1,6 +1,6 @@
 /** Whether a device may be given a rollout's change now. */
 import type { DeviceRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
-import type { SiteWindows } from './window.ts';
+import type { SiteWindows, WindowAt } from './window.ts';
 import { waveOfLatecomer } from './waves.ts';
 
 export type Exposure =
@@ -20,12 +20,10 @@ function isServed({ kind, state }: RolloutRecord): boolean {
   return state === 'distributing' || state === 'ready' || (state === 'active' && kind !== 'key-version');
 }
 
-/** When the rate lets the place in the wave begin; undefined while the wave is not open. */
-function turnOf(rollout: RolloutRecord, target: RolloutTarget | undefined): Date | undefined {
-  const { rate } = rollout.plan;
-  if (target === undefined || rate === null || target.wave !== rollout.wave) return rollout.waveOpenedAt;
-  if (rollout.waveOpenedAt === undefined) return undefined;
-  return new Date(rollout.waveOpenedAt.getTime() + Math.floor(target.position / rate.targets) * rate.perMs);
+/** How long after the opening of its wave the rate lets a target begin. */
+function waitOf({ plan, wave }: RolloutRecord, target: RolloutTarget | undefined): number {
+  if (plan.rate === null || target === undefined || target.wave !== wave) return 0;
+  return Math.floor(target.position / plan.rate.targets) * plan.rate.perMs;
 }
 
 /**
@@ -46,12 +44,14 @@ export function exposure(
   if (target !== undefined && target.state !== 'pending') return OPEN;
   if (rollout.pause !== undefined) return closed('paused');
   if ((target?.wave ?? waveOfLatecomer(rollout.plan, device)) > rollout.wave) return closed('wave');
-  const turn = turnOf(rollout, target);
-  if (turn === undefined) return closed('wave');
-  const begin = turn > now ? turn : now;
-  if (rollout.plan.windows === 'respect') {
-    const window = windows.at(device.site, begin);
-    if (!window.open) return closed(begin > now ? 'rate' : 'window', window.opensAt);
-  }
-  return begin > now ? closed('rate', begin) : OPEN;
+  const { plan, waveOpenedAt: opened } = rollout;
+  if (opened === undefined) return closed('wave');
+  const wait = waitOf(rollout, target);
+  const isBound = plan.windows === 'respect';
+  // Only time in which the site is open counts, or all who waited for a window would begin when it opens.
+  const turn = isBound ? windows.afterOpen(device.site, opened, wait) : new Date(opened.getTime() + wait);
+  const isTurn = wait === 0 || (turn !== undefined && turn <= now);
+  const window: WindowAt = isBound ? windows.at(device.site, now) : { open: true, until: undefined };
+  if (!window.open) return closed('window', isTurn ? window.opensAt : turn);
+  return isTurn ? OPEN : closed('rate', turn);
 }

@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import { CroupierError } from '#schema/errors.ts';
 import type { DeviceId } from '#schema/ids.ts';
-import { selects, type RolloutPlan } from '#schema/rollout-plan.ts';
+import { selects, type RolloutPlan, type Selector } from '#schema/rollout-plan.ts';
 import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
 import { planFaults } from './plan.ts';
 
@@ -30,7 +30,10 @@ interface Division<Device> {
 }
 
 /** 48 bits of SHA-256 over seed and id: the same order everywhere, which nobody chose. */
-const rankOf = (seed: string, id: string): number => hash('sha256', `${seed}\0${id}`, 'buffer').readUIntBE(0, 6);
+const rankOf = (seed: string, id: string): number =>
+  Number.parseInt(hash('sha256', `${seed}\0${id}`, 'hex').slice(0, 12), 16);
+
+const countOf = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
 
 const isService = (device: Placeable): boolean => device.class === SERVICE_CLASS;
 
@@ -41,9 +44,16 @@ function inOrder<Device extends Placeable>(devices: readonly Device[], seed: str
     .map(({ device }) => device);
 }
 
-/** Waves whose selector takes the device. */
-const selectorWaves = (plan: RolloutPlan, device: Placeable): number[] =>
-  plan.waves.flatMap(({ share }, wave) => (share.by === 'selector' && selects(share.selector, device) ? [wave] : []));
+interface Selecting {
+  readonly wave: number;
+  readonly selector: Selector;
+}
+
+const selecting = (plan: RolloutPlan): readonly Selecting[] =>
+  plan.waves.flatMap(({ share }, wave) => (share.by === 'selector' ? [{ wave, selector: share.selector }] : []));
+
+const selectedBy = (waves: readonly Selecting[], device: Placeable): number | undefined =>
+  waves.find(({ selector }) => selects(selector, device))?.wave;
 
 function divide<Device extends Placeable>(
   plan: RolloutPlan,
@@ -52,9 +62,10 @@ function divide<Device extends Placeable>(
 ): Division<Device> {
   const members: Device[][] = plan.waves.map(() => []);
   const remaining: Device[] = [];
+  const selectors = selecting(plan);
   for (const device of inOrder(devices, seed)) {
-    const [selected] = selectorWaves(plan, device);
-    (members[selected ?? (isService(device) ? 0 : -1)] ?? remaining).push(device);
+    const wave = selectedBy(selectors, device) ?? (isService(device) ? 0 : -1);
+    (members[wave] ?? remaining).push(device);
   }
   const short: Division<Device>['short'][number][] = [];
   let taken = 0;
@@ -107,8 +118,7 @@ export function assignWaves(plan: RolloutPlan, devices: readonly Placeable[], se
  * every other device to the last.
  */
 export function waveOfLatecomer(plan: RolloutPlan, device: Placeable): number {
-  const [selected] = selectorWaves(plan, device);
-  return selected ?? (isService(device) ? 0 : plan.waves.length - 1);
+  return selectedBy(selecting(plan), device) ?? (isService(device) ? 0 : plan.waves.length - 1);
 }
 
 export interface PlanFindings {
@@ -116,9 +126,79 @@ export interface PlanFindings {
   readonly warnings: readonly string[];
 }
 
-/** What is wrong with carrying out the plan on these devices, and what is worth knowing before. */
-export function examinePlan(_plan: RolloutPlan, _devices: readonly PlanDevice[]): PlanFindings {
-  return { errors: planFaults(_plan), warnings: [] };
+function overlaps(plan: RolloutPlan, devices: readonly Placeable[]): readonly string[] {
+  const found = new Map<string, { readonly device: DeviceId; others: number }>();
+  const selectors = selecting(plan);
+  for (const device of devices) {
+    const [first, second] = selectors.filter(({ selector }) => selects(selector, device));
+    if (first === undefined || second === undefined) continue;
+    const pair = `${plan.waves[first.wave]?.name} and ${plan.waves[second.wave]?.name}`;
+    const known = found.get(pair);
+    if (known === undefined) found.set(pair, { device: device.id, others: 0 });
+    else known.others += 1;
+  }
+  return [...found].map(
+    ([pair, { device, others }]) =>
+      `the selectors of the waves ${pair} both take ${device}${others === 0 ? '' : ` and ${others} more`}`,
+  );
+}
+
+function misfits(plan: RolloutPlan, devices: readonly PlanDevice[], division: Division<PlanDevice>): readonly string[] {
+  const { members, missed, short } = division;
+  const errors = [...overlaps(plan, devices)];
+  for (const { wave, wanted, left } of short)
+    errors.push(`the wave ${plan.waves[wave]?.name} takes ${wanted} devices, and ${left} are left for it`);
+  const [lost] = missed;
+  if (lost !== undefined)
+    errors.push(
+      `${countOf(missed.length, 'device')} would be in no wave, ${lost.id} among them; add one with rest: true`,
+    );
+  plan.waves.forEach(({ name }, wave) => {
+    const targets = members[wave]?.length ?? 0;
+    if (targets > 0 && targets < plan.minimumSample)
+      errors.push(
+        `the wave ${name} can never pass: it has ${countOf(targets, 'target')}, and minimumSample is ${plan.minimumSample}`,
+      );
+  });
+  return errors;
+}
+
+function cautions(
+  plan: RolloutPlan,
+  devices: readonly PlanDevice[],
+  division: Division<PlanDevice>,
+): readonly string[] {
+  if (devices.length === 0) return ['there are no targets'];
+  const warnings: string[] = [];
+  plan.waves.forEach(({ name }, wave) => {
+    const targets = division.members[wave] ?? [];
+    const connected = targets.filter((device) => device.connected).length;
+    if (targets.length === 0) warnings.push(`the wave ${name} has no targets`);
+    else if (connected === 0) warnings.push(`no target of the wave ${name} is connected; it passes once some return`);
+    else if (connected < plan.minimumSample)
+      warnings.push(
+        `${connected} of ${targets.length} targets of the wave ${name} are connected, fewer than minimumSample (${plan.minimumSample})`,
+      );
+  });
+  if (!devices.some(isService))
+    warnings.push(`no target is of the class ${SERVICE_CLASS}, so activation waits for none`);
+  if (plan.success + plan.errors > 1 + 1e-9)
+    warnings.push(
+      `success ${plan.success} and errors ${plan.errors} leave a gap: a wave with too few successes for the one and too few failures for the other neither passes nor pauses`,
+    );
+  return warnings;
+}
+
+/**
+ * What is wrong with carrying out the plan on these devices, and what is worth knowing before. Thresholds alone make no
+ * plan impossible, since a wave all of whose targets store the change meets any; a sample that a wave never reaches does.
+ */
+export function examinePlan(plan: RolloutPlan, devices: readonly PlanDevice[]): PlanFindings {
+  const division = divide(plan, devices, '');
+  return {
+    errors: [...planFaults(plan), ...(devices.length === 0 ? [] : misfits(plan, devices, division))],
+    warnings: cautions(plan, devices, division),
+  };
 }
 
 /**
