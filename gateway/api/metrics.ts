@@ -3,12 +3,11 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from '@prometheus-io/
 import type { KeyStoreHealth } from '#pki/keystore/port.ts';
 import type { WebhookLag } from '#gateway/audit/webhooks.ts';
 import type { Metrics } from '#gateway/ports/metrics.ts';
-import type { Store } from '#gateway/ports/store/index.ts';
 import type { EstMetrics } from '../est/server.ts';
+import { rolloutGauges, type RolloutMetricsPorts } from './rollout-metrics.ts';
 import type { ApiMetrics } from './server.ts';
 
-export interface MetricsPorts {
-  readonly store: Store;
+export interface MetricsPorts extends RolloutMetricsPorts {
   readonly hsm: () => KeyStoreHealth;
   readonly webhooks: () => readonly WebhookLag[];
 }
@@ -22,9 +21,6 @@ export interface MetricsRegistry {
   /** What is to be scraped; gauges are read from the store now. Errors: `store.unavailable`. */
   render(): Promise<string>;
 }
-
-/** Open rollouts beyond these are not shown, so that a scrape stays small. */
-const MOST_ROLLOUTS = 50;
 
 function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' | 'api'> {
   const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Counter<Label> =>
@@ -53,7 +49,8 @@ function counters(registry: Registry): Pick<MetricsRegistry, 'metrics' | 'est' |
 }
 
 /** Gauges of the state, and what sets all of them at once from one reading of the store. */
-function gauges(registry: Registry, { store, hsm, webhooks }: MetricsPorts): () => Promise<void> {
+function gauges(registry: Registry, ports: MetricsPorts): () => Promise<void> {
+  const { store, hsm, webhooks } = ports;
   const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Gauge<Label> =>
     new Gauge({ name: `croupier_${name}`, help, labelNames, registers: [registry] });
 
@@ -61,15 +58,6 @@ function gauges(registry: Registry, { store, hsm, webhooks }: MetricsPorts): () 
   const connected = gauge('devices_connected', 'Devices connected to the broker');
   const hsmUp = gauge('hsm_up', 'Whether the HSM answers (1) or not (0)');
   const hsmOperations = gauge('hsm_operations', 'HSM operations since the HSM was opened');
-  const rollouts = gauge('rollouts_open', 'Rollouts that have not ended');
-  const targets = gauge('rollout_targets', 'Targets of open rollouts', 'rollout', 'key_set', 'version', 'state');
-  const behind = gauge(
-    'rollout_targets_offline',
-    'Targets not connected that are behind',
-    'rollout',
-    'key_set',
-    'version',
-  );
   const alerts = gauge('alerts_open', 'Alerts that nobody has acknowledged', 'severity');
   const webhookLag = gauge('webhook_lag_seconds', 'How long the record has waited that is delivered next', 'webhook');
   const auditRecords = gauge('audit_records', 'Records of the audit trail');
@@ -77,19 +65,7 @@ function gauges(registry: Registry, { store, hsm, webhooks }: MetricsPorts): () 
   const trustExpiry = gauge('trust_expires_seconds', 'When the latest trust bundle expires, Unix time');
   const crlExpiry = gauge('crl_next_update_seconds', 'When the revocation list must be renewed, Unix time');
 
-  const readRollouts = async (): Promise<void> => {
-    const open = await store.rollouts(true, 1_000);
-    rollouts.set(open.length);
-    targets.reset();
-    behind.reset();
-    for (const { id, keySet, toVersion } of open.slice(0, MOST_ROLLOUTS)) {
-      const labels = { rollout: id, key_set: keySet, version: String(toVersion) };
-      const progress = (await store.rollout(id))?.progress;
-      if (progress === undefined) continue;
-      behind.set(labels, progress.offlineBehind);
-      for (const [state, count] of Object.entries(progress.byState)) targets.set({ ...labels, state }, count);
-    }
-  };
+  const readRollouts = rolloutGauges(registry, ports);
 
   return async () => {
     const health = hsm();

@@ -4,10 +4,10 @@ import type { RolloutId } from '#schema/ids.ts';
 import type { RolloutView } from '#schema/api/views.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Log } from '#gateway/ports/log.ts';
-import type { KeyVersionStore } from '#gateway/ports/store/keys.ts';
+import type { RolloutStore } from '#gateway/ports/store/rollouts.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 import type { EventFeed } from './events.ts';
-import { rolloutView } from './views/keys.ts';
+import { readRollout } from './read-rollout.ts';
 
 export type RolloutWatcher = (view: RolloutView) => void;
 
@@ -23,7 +23,7 @@ export interface RolloutWatch {
 }
 
 export interface RolloutWatchPorts {
-  readonly store: Pick<KeyVersionStore, 'rollout'>;
+  readonly store: Pick<RolloutStore, 'rollout' | 'rolloutTargets'>;
   readonly feed: EventFeed;
   readonly clock: Clock;
   readonly log: Log;
@@ -41,9 +41,8 @@ export function createRolloutWatch({ store, feed, clock, log, everyMs }: Rollout
   const watched = new Map<RolloutId, Watched>();
 
   const look = async (id: RolloutId, entry: Watched): Promise<void> => {
-    const found = await store.rollout(id);
-    if (found === undefined) return;
-    const view = rolloutView(found);
+    const view = await readRollout(store, id, clock.now());
+    if (view === undefined) return;
     const text = JSON.stringify(view);
     if (text === entry.told) return;
     entry.told = text;

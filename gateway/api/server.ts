@@ -7,6 +7,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { PROBLEM_TYPE } from '#schema/api/problem.ts';
 import type { StatusView, TicketInfo } from '#schema/api/views.ts';
 import { CroupierError, errorMessage } from '#schema/errors.ts';
+import type { Policy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { AuditExportPorts } from '#gateway/audit/export.ts';
 import type { CommandDesk } from '#gateway/operators/command.ts';
@@ -17,10 +18,12 @@ import { createAccess, type Access } from './access.ts';
 import type { EventFeed } from './events.ts';
 import { createEventStreams } from './event-stream.ts';
 import { alertHandlers } from './handlers/alerts.ts';
+import { authorityHandlers } from './handlers/authorities.ts';
 import { deviceHandlers } from './handlers/devices.ts';
 import { governanceHandlers } from './handlers/governance.ts';
 import { keyHandlers } from './handlers/keys.ts';
-import type { HandlerPorts } from './handlers/types.ts';
+import { rolloutHandlers } from './handlers/rollouts.ts';
+import type { HandlerPorts, PlanRollout } from './handlers/types.ts';
 import { SECURITY_HEADERS } from './headers.ts';
 import { DEFAULT_API_LIMITS, type ApiLimits } from './limits.ts';
 import { serveOpenApi } from './openapi.ts';
@@ -51,6 +54,9 @@ export interface ApiServerOptions {
   readonly store: Store;
   readonly desk: CommandDesk;
   readonly feed: EventFeed;
+  /** The policy in force. */
+  readonly policy: () => Policy;
+  readonly planRollout: PlanRollout;
   readonly status: () => Promise<StatusView>;
   /** Prometheus text format. */
   readonly metrics: () => Promise<string>;
@@ -170,6 +176,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     store,
     clock,
     feed,
+    policy: options.policy,
+    planRollout: options.planRollout,
     status: options.status,
     ticketInfo: options.ticketInfo,
     decide: (...request) => desk.decide(...request),
@@ -182,8 +190,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     limits,
     documents: {
       ...alertHandlers(ports),
+      ...authorityHandlers(ports),
       ...deviceHandlers(ports),
       ...keyHandlers(ports),
+      ...rolloutHandlers(ports),
       ...governanceHandlers(ports),
     },
     streams: streamHandlers({ feed, streams, rollouts, metrics, auditExport }),

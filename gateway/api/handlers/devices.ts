@@ -1,12 +1,14 @@
 /** Devices, tickets and parked requests. */
 import { CroupierError } from '#schema/errors.ts';
 import { deviceDetailView, deviceSummaryView, enrolmentView } from '../views/devices.ts';
+import { targetStepView } from '../views/rollouts.ts';
 import { pageFrom } from './page.ts';
 import type { DocumentHandlers, HandlerPorts } from './types.ts';
 
 type DeviceRoutes =
   | 'device.list'
   | 'device.show'
+  | 'device.history'
   | 'device.import'
   | 'device.ticket'
   | 'device.quarantine'
@@ -14,7 +16,8 @@ type DeviceRoutes =
   | 'device.release'
   | 'enrolment.list'
   | 'enrolment.approve'
-  | 'enrolment.refuse';
+  | 'enrolment.refuse'
+  | 'enrolment.campaign';
 
 export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pick<DocumentHandlers, DeviceRoutes> {
   return {
@@ -27,6 +30,12 @@ export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pic
       const found = await store.device(id);
       if (found === undefined) throw new CroupierError('device.not-found', `there is no device ${id}`);
       return deviceDetailView(found);
+    },
+    'device.history': async ({ params: { id }, query: { after, limit } }) => {
+      const found = await store.targetHistory({ device: id }, after, limit + 1);
+      if (found.length === 0 && (await store.deviceRecord(id)) === undefined)
+        throw new CroupierError('device.not-found', `there is no device ${id}`);
+      return pageFrom(found.map(targetStepView), limit, ({ id: step }) => step);
     },
     'device.import': ({ body }, operator) => submit(operator, 'device.import', body),
     'device.ticket': async ({ body }, operator) => ({
@@ -45,5 +54,6 @@ export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pic
       submit(operator, 'enrolment.approve', { enrolment: params.id, ...body }),
     'enrolment.refuse': ({ params, body }, operator) =>
       submit(operator, 'enrolment.refuse', { enrolment: params.id, ...body }),
+    'enrolment.campaign': ({ body }, operator) => submit(operator, 'enrolment.campaign', body),
   };
 }

@@ -1,59 +1,50 @@
-/** Key sets, rollouts and trust bundles. */
+/** Key sets and trust bundles. */
 import { CroupierError } from '#schema/errors.ts';
-import {
-  keySetDetailView,
-  keySetView,
-  rolloutSummaryView,
-  rolloutTargetView,
-  rolloutView,
-  trustBundleView,
-  trustSummaryView,
-} from '../views/keys.ts';
-import { pageFrom } from './page.ts';
+import type { KeySetRecord } from '#gateway/ports/store/records.ts';
+import { rotationsDue, type RotationStanding } from '#gateway/rollout/cryptoperiod.ts';
+import { keySetDetailView, keySetView, trustBundleView, trustSummaryView } from '../views/keys.ts';
 import type { DocumentHandlers, HandlerPorts } from './types.ts';
 
 type KeyRoutes =
   | 'keyset.list'
   | 'keyset.show'
   | 'keyset.rotate'
-  | 'keyset.retire'
-  | 'keyset.destroy'
-  | 'rollout.list'
-  | 'rollout.show'
-  | 'rollout.targets'
+  | 'keyset.compromise'
   | 'trust.list'
   | 'trust.show'
   | 'trust.publish';
 
-export function keyHandlers({ store, submit }: HandlerPorts): Pick<DocumentHandlers, KeyRoutes> {
+/** Open rollouts that are looked at; of a key set one at the most is on its way. */
+const OPEN_ROLLOUTS = 1_000;
+
+export function keyHandlers({ store, clock, policy, submit }: HandlerPorts): Pick<DocumentHandlers, KeyRoutes> {
+  /** Each key set with its place in its cryptoperiod. */
+  const withRotations = async <View>(
+    keySets: readonly KeySetRecord[],
+    view: (keySet: KeySetRecord, rotation: RotationStanding) => View,
+  ): Promise<View[]> => {
+    const open = await store.rollouts(true, OPEN_ROLLOUTS);
+    const now = clock.now();
+    return keySets.flatMap((keySet) =>
+      rotationsDue([keySet], policy(), open, now).map((rotation) => view(keySet, rotation)),
+    );
+  };
+
   return {
-    'keyset.list': async () => ({ items: (await store.keySets()).map(keySetView) }),
+    'keyset.list': async () => ({ items: await withRotations(await store.keySets(), keySetView) }),
     'keyset.show': async ({ params: { name } }) => {
-      const found = await store.keySet(name);
+      const keySet = await store.keySet(name);
+      const counts = await store.versionCounts(name);
+      const [found] = await withRotations(keySet === undefined ? [] : [keySet], (one, rotation) =>
+        keySetDetailView(one, rotation, counts),
+      );
       if (found === undefined) throw new CroupierError('keyset.not-found', `there is no key set ${name}`);
-      return keySetDetailView(found, await store.versionCounts(name));
+      return found;
     },
     'keyset.rotate': ({ params, body }, operator) =>
       submit(operator, 'keyset.rotate', { keySet: params.name, ...body }),
-    'keyset.retire': ({ params }, operator) => submit(operator, 'keyset.retire', { rollout: params.id }),
-    'keyset.destroy': ({ params }, operator) => submit(operator, 'keyset.destroy', { rollout: params.id }),
-
-    'rollout.list': async ({ query: { open, limit } }) => ({
-      items: (await store.rollouts(open, limit)).map(rolloutSummaryView),
-    }),
-    'rollout.show': async ({ params: { id } }) => {
-      const found = await store.rollout(id);
-      if (found === undefined) throw new CroupierError('rollout.not-found', `there is no rollout ${id}`);
-      return rolloutView(found);
-    },
-    'rollout.targets': async ({ params: { id }, query: { state, after, limit } }) => {
-      const states = state === undefined ? undefined : [state];
-      const found = await store.rolloutTargets(id, { states, after, limit: limit + 1 });
-      if (found.length === 0 && (await store.rollout(id)) === undefined) {
-        throw new CroupierError('rollout.not-found', `there is no rollout ${id}`);
-      }
-      return pageFrom(found.map(rolloutTargetView), limit, ({ device }) => device);
-    },
+    'keyset.compromise': ({ params, body }, operator) =>
+      submit(operator, 'keyset.compromise', { keySet: params.name, ...body }),
 
     'trust.list': async ({ query: { after, limit } }) => ({
       items: (await store.trustLinks(after, limit)).map(trustSummaryView),

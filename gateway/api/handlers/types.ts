@@ -1,11 +1,13 @@
 /** What the routes are made of: one handler for each route that answers with a document. */
 import type { CommandAction, CommandAnswer } from '#schema/api/commands.ts';
 import type { RouteAnswer, RouteName, RouteRequest, Routes } from '#schema/api/routes.ts';
-import type { StatusView, TicketInfo } from '#schema/api/views.ts';
+import type { RolloutPlanRequest, StatusView, TicketInfo } from '#schema/api/views.ts';
+import type { Policy } from '#schema/policy.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { CommandDesk } from '#gateway/operators/command.ts';
 import type { OperatorRecord } from '#gateway/ports/store/records.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
+import type { DryRun } from '#gateway/rollout/dry-run.ts';
 import type { EventFeed } from '../events.ts';
 
 export type DocumentRoute = {
@@ -20,10 +22,19 @@ export type DocumentHandler<Name extends DocumentRoute> = (
 
 export type DocumentHandlers = { readonly [Name in DocumentRoute]: DocumentHandler<Name> };
 
+/**
+ * What a rollout would do if it were started now. Errors: `keyset.not-found`, `keyset.state-refused`,
+ * `rollout.plan-not-found`, `store.unavailable`, `hsm.*`.
+ */
+export type PlanRollout = (request: Omit<RolloutPlanRequest, 'all'>) => Promise<DryRun>;
+
 export interface HandlerPorts {
   readonly store: Store;
   readonly clock: Clock;
   readonly feed: EventFeed;
+  /** The policy in force. */
+  readonly policy: () => Policy;
+  readonly planRollout: PlanRollout;
   readonly status: () => Promise<StatusView>;
   readonly ticketInfo: () => TicketInfo;
   readonly decide: CommandDesk['decide'];

@@ -1,18 +1,15 @@
-/** Records of key sets, rollouts and trust bundles to their views. Pure; wrapped keys stay behind. */
+/** Records of key sets and trust bundles to their views. Pure; wrapped keys stay behind. */
 import type {
   KeySetDetailView,
   KeySetView,
   KeyVersionView,
-  RolloutSummaryView,
-  RolloutTargetView,
-  RolloutView,
+  RotationView,
   TrustBundleSummaryView,
   TrustBundleView,
 } from '#schema/api/views.ts';
 import type { FleetStore } from '#gateway/ports/store/fleet.ts';
-import type { KeyVersionStore, RolloutDetail } from '#gateway/ports/store/keys.ts';
-import type { KeySetRecord, KeyVersionRecord, RolloutRecord, TrustBundleRecord } from '#gateway/ports/store/records.ts';
-import { activationHold } from '#gateway/rollout/decide.ts';
+import type { KeySetRecord, KeyVersionRecord, TrustBundleRecord } from '#gateway/ports/store/records.ts';
+import type { RotationStanding } from '#gateway/rollout/cryptoperiod.ts';
 import { base64, instant, instantOrNull } from './encode.ts';
 
 function keyVersionView(version: KeyVersionRecord): KeyVersionView {
@@ -25,13 +22,16 @@ function keyVersionView(version: KeyVersionRecord): KeyVersionView {
     activatedAt: instantOrNull(version.activatedAt),
     deactivatedAt: instantOrNull(version.deactivatedAt),
     retiredAt: instantOrNull(version.retiredAt),
+    compromisedAt: instantOrNull(version.compromisedAt),
     destroyedAt: instantOrNull(version.destroyedAt),
   };
 }
 
-export function keySetView(keySet: KeySetRecord): KeySetView {
-  const active = keySet.versions.find(({ state }) => state === 'active');
-  const since = active?.activatedAt;
+function rotationView({ state, dueAt, endsAt, start, plan }: RotationStanding): RotationView {
+  return { state, dueAt: instantOrNull(dueAt), endsAt: instantOrNull(endsAt), start, plan };
+}
+
+export function keySetView(keySet: KeySetRecord, rotation: RotationStanding): KeySetView {
   return {
     name: keySet.name,
     algorithm: keySet.algorithm,
@@ -39,8 +39,9 @@ export function keySetView(keySet: KeySetRecord): KeySetView {
     scope: keySet.scope,
     selector: keySet.selector,
     cryptoperiodMs: keySet.cryptoperiodMs,
-    rotateBy: since === undefined ? null : instant(new Date(since.getTime() + keySet.cryptoperiodMs)),
-    activeVersion: active?.version ?? null,
+    rotateBy: instantOrNull(rotation.endsAt),
+    rotation: rotationView(rotation),
+    activeVersion: rotation.version ?? null,
     revision: keySet.revision,
     createdAt: instant(keySet.createdAt),
     versions: keySet.versions.map(keyVersionView),
@@ -49,50 +50,12 @@ export function keySetView(keySet: KeySetRecord): KeySetView {
 
 export type VersionCounts = Awaited<ReturnType<FleetStore['versionCounts']>>;
 
-export function keySetDetailView(keySet: KeySetRecord, counts: VersionCounts): KeySetDetailView {
-  return { ...keySetView(keySet), devices: counts.map((count) => ({ ...count })) };
-}
-
-export function rolloutSummaryView(rollout: RolloutRecord): RolloutSummaryView {
-  const { id, kind, keySet, fromVersion, toVersion, state, requestedBy } = rollout;
-  return {
-    id,
-    kind,
-    keySet,
-    fromVersion,
-    toVersion,
-    state,
-    requestedBy,
-    createdAt: instant(rollout.createdAt),
-    activatedAt: instantOrNull(rollout.activatedAt),
-    retiredAt: instantOrNull(rollout.retiredAt),
-    finishedAt: instantOrNull(rollout.finishedAt),
-  };
-}
-
-export function rolloutView({ rollout, progress }: RolloutDetail): RolloutView {
-  const hold = rollout.state === 'distributing' ? activationHold(progress) : undefined;
-  return {
-    ...rolloutSummaryView(rollout),
-    progress: { ...progress, byState: { ...progress.byState } },
-    hold: hold ?? null,
-  };
-}
-
-type TargetRecord = Awaited<ReturnType<KeyVersionStore['rolloutTargets']>>[number];
-
-export function rolloutTargetView(target: TargetRecord): RolloutTargetView {
-  return {
-    device: target.device,
-    wave: target.wave,
-    state: target.state,
-    code: target.code ?? null,
-    deferredUntil: instantOrNull(target.deferredUntil),
-    offeredAt: instantOrNull(target.offeredAt),
-    changedAt: instant(target.changedAt),
-    connected: target.connected,
-    lastSeenAt: instantOrNull(target.lastSeenAt),
-  };
+export function keySetDetailView(
+  keySet: KeySetRecord,
+  rotation: RotationStanding,
+  counts: VersionCounts,
+): KeySetDetailView {
+  return { ...keySetView(keySet, rotation), devices: counts.map((count) => ({ ...count })) };
 }
 
 export function trustSummaryView({ version, sha256, body }: TrustBundleRecord): TrustBundleSummaryView {

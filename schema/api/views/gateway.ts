@@ -72,7 +72,14 @@ export const GatewayEvent = z.discriminatedUnion('type', [
     device: DeviceId,
     change: z.enum(['connected', 'disconnected', 'enrolled', 'renewed', 'quarantined', 'revoked', 'released']),
   }),
-  z.object({ type: z.literal('rollout'), rollout: RolloutId, state: RolloutStateName }),
+  z.object({
+    type: z.literal('rollout'),
+    rollout: RolloutId,
+    state: RolloutStateName,
+    /** Name of the wave that is open. */
+    wave: z.string(),
+    paused: z.boolean(),
+  }),
   z.object({ type: z.literal('enrolment'), enrolment: EnrolmentId, state: z.enum(['parked', 'approved', 'refused']) }),
   z.object({
     type: z.literal('approval'),

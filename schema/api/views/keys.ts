@@ -27,9 +27,25 @@ export const KeyVersionView = z.object({
   deactivatedAt: Timestamp.nullable(),
   /** Accepted nowhere from then on. */
   retiredAt: Timestamp.nullable(),
+  /** When it was found or declared compromised, whatever state it is in. */
+  compromisedAt: Timestamp.nullable(),
   destroyedAt: Timestamp.nullable(),
 });
 export type KeyVersionView = z.infer<typeof KeyVersionView>;
+
+/** Where a key set stands in its cryptoperiod. */
+export const RotationView = z.object({
+  /** `under-way`: a newer version is on its way to the devices. */
+  state: z.enum(['in-period', 'due', 'overdue', 'under-way']),
+  /** Null without an active version. */
+  dueAt: Timestamp.nullable(),
+  endsAt: Timestamp.nullable(),
+  /** What the gateway does when it is due: nothing, an alert, or a rotation. */
+  start: z.enum(['manual', 'propose', 'automatic']),
+  /** Rollout plan that such a rotation takes. */
+  plan: z.string(),
+});
+export type RotationView = z.infer<typeof RotationView>;
 
 export const KeySetView = z.object({
   name: KeySetName,
@@ -40,6 +56,7 @@ export const KeySetView = z.object({
   cryptoperiodMs: z.number(),
   /** When the active version's cryptoperiod ends; null without an active version. */
   rotateBy: Timestamp.nullable(),
+  rotation: RotationView,
   activeVersion: KeyVersionNumber.nullable(),
   revision: z.int(),
   createdAt: Timestamp,
