@@ -263,13 +263,19 @@ export const rollouts = sqliteTable(
     pausedBy: text('paused_by'),
     pauseCode: text('pause_code'),
     pauseReason: text('pause_reason'),
+    /** When the sign-off of its stragglers was proposed. */
+    stragglersAt: integer('stragglers_at'),
     requestedBy: text('requested_by').notNull(),
     createdAt: integer('created_at').notNull(),
     activatedAt: integer('activated_at'),
     retiredAt: integer('retired_at'),
     finishedAt: integer('finished_at'),
   },
-  (table) => [index('rollouts_by_key_set').on(table.keySet, table.finishedAt)],
+  (table) => [
+    index('rollouts_by_key_set').on(table.keySet, table.finishedAt),
+    index('rollouts_by_end').on(table.finishedAt, table.createdAt),
+    index('rollouts_by_kind').on(table.kind, table.state, table.toVersion),
+  ],
 );
 
 export const rolloutTargets = sqliteTable(

@@ -3,6 +3,7 @@ import { expectRefusal } from '#test/support/expect-error.ts';
 import {
   accepted,
   addKeySet,
+  approvalId,
   connect,
   deliveryState,
   deviceId,
@@ -14,21 +15,28 @@ import {
   intent,
   keySetChange,
   keyVersion,
+  moveRollout,
+  newTarget,
   proof,
   recordReport,
+  reEnrolment,
   report,
   rolloutId,
+  rolloutRecord,
+  rolloutStart,
   rotation,
   second,
+  startRotation,
   sha256,
   targetMove,
   trust,
   trustBundle,
+  trustRollout,
   verified,
   version,
   WALLET,
 } from '#test/support/store-fixtures.ts';
-import { KeySetName } from '#schema/ids.ts';
+import { DeviceClass, KeySetName } from '#schema/ids.ts';
 import { auditedActions, lastAudited, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function deliveryContract(current: CurrentStore): void {
@@ -39,10 +47,10 @@ export function deliveryContract(current: CurrentStore): void {
     await addKeySet(store);
     const elsewhere = {
       name: KeySetName.parse('kiosk-mac'),
-      selector: { class: [inventoryRow('x', { class: 'kiosk' as never }).class] },
+      selector: { class: [DeviceClass.parse('kiosk')] },
     };
     await addKeySet(store, keySetChange(elsewhere));
-    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await startRotation(store, rotation(1));
     await store.appendTrustBundle(trustBundle(1, null), second(11), event('trust.publish'));
     const state = await deliveryState(store, certificate);
     expect(state?.device).toMatchObject({ id: 'egm-1', currentSerial: certificate.serial });
@@ -53,7 +61,7 @@ export function deliveryContract(current: CurrentStore): void {
     expect(state?.rollouts.map(({ rollout, target }) => [rollout.id, target?.state])).toEqual([
       [rolloutId(1), 'pending'],
     ]);
-    expect(state?.trustLatest).toBe(1);
+    expect(state?.trustReleased).toBe(1);
     expect(state?.sync.dueAt).toEqual(second(0));
   });
 
@@ -135,30 +143,107 @@ export function deliveryContract(current: CurrentStore): void {
     await importDevices(store, 'egm-1', 'egm-2');
     const [one, two] = [await enrol(store, 'egm-1'), await enrol(store, 'egm-2')];
     await addKeySet(store);
-    await store.startRotation(WALLET, second(10), () =>
-      rotation(1, 1, { target: (device) => (device.id === 'egm-1' ? { wave: 3, state: 'pending' } : undefined) }),
-    );
-    await recordReport(
-      store,
-      one,
-      1,
-      accepted({ targets: [{ ...targetMove(1, 'stored'), wave: 3, code: 'device.busy', deferredUntil: second(500) }] }),
-    );
-    await recordReport(store, two, 1, accepted({ targets: [targetMove(1, 'active')] }));
-    await recordReport(store, two, 2, accepted({ targets: [targetMove(1, 'active')] }));
-    const targets = await store.rolloutTargets(rolloutId(1), { states: undefined, after: undefined, limit: 10 });
-    expect(targets).toMatchObject([
-      {
-        device: 'egm-1',
-        wave: 3,
-        state: 'stored',
-        code: 'device.busy',
-        deferredUntil: second(500),
-        offeredAt: undefined,
-        changedAt: second(101),
-      },
-      { device: 'egm-2', wave: 0, state: 'active', code: undefined, changedAt: second(101) },
+    await startRotation(store, rotation(1), (id) => (id === 'egm-1' ? { wave: 3, position: 7 } : undefined));
+    const deferred = targetMove(1, 'stored', {
+      wave: 3,
+      position: 7,
+      code: 'device.busy',
+      deferredUntil: second(500),
+      offeredAt: second(90),
+      attempts: 2,
+      changedAt: second(101),
+    });
+    await recordReport(store, one, 1, accepted({ targets: [deferred] }));
+    const active = targetMove(1, 'active', { service: true, changedAt: second(102) });
+    await recordReport(store, two, 1, accepted({ targets: [active] }));
+    const rest = { reason: undefined, old: 'gone', signedOff: undefined };
+    expect(await store.rolloutTargets(rolloutId(1), { limit: 10 })).toEqual([
+      { ...deferred, device: 'egm-1', ...rest, connected: false, lastSeenAt: second(101) },
+      { ...active, device: 'egm-2', ...rest, connected: false, lastSeenAt: second(101) },
     ]);
+  });
+
+  it('given a target that a person exempted, when a report moves it, then the reason and the sign-off stay', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    await addKeySet(store);
+    await startRotation(store, rotation(1));
+    const { device } = certificate;
+    const word = {
+      device,
+      state: 'pending',
+      code: undefined,
+      reason: 'in the workshop',
+      signedOff: approvalId(1),
+    } as const;
+    await store.changeTargets(rolloutId(1), second(20), { devices: [device] }, () => ({
+      kind: 'change',
+      targets: [word],
+      audit: [],
+    }));
+    await recordReport(store, certificate, 1, accepted({ targets: [targetMove(1, 'stored')] }));
+    expect(await store.rolloutTargets(rolloutId(1), { limit: 10 })).toMatchObject([
+      { state: 'stored', reason: 'in the workshop', signedOff: approvalId(1), old: 'waived' },
+    ]);
+  });
+
+  it('given rollouts of every kind, when a device reports, then it sees those that concern it, with its targets', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const kiosk = inventoryRow('kiosk-1', { class: DeviceClass.parse('kiosk') });
+    await store.importDevices([kiosk], second(0), event('device.import'));
+    const [egm, other] = [await enrol(store, 'egm-1'), await enrol(store, 'kiosk-1')];
+    await addKeySet(store, keySetChange({ selector: { class: [DeviceClass.parse('egm')] } }));
+    await store.appendTrustBundle(trustBundle(1, null), second(1), event('trust.publish'));
+    await startRotation(store, rotation(1));
+    const bundle = trustBundle(2, sha256('bundle 1'));
+    const distributed = trustRollout({ id: rolloutId(2), createdAt: second(11) });
+    await store.startRollout(undefined, second(11), () => rolloutStart(distributed, { bundle }));
+    const campaign = { ...reEnrolment().campaign, selector: { class: [DeviceClass.parse('kiosk')] } };
+    const renewal = reEnrolment({ id: rolloutId(3), createdAt: second(12), campaign });
+    await store.startRollout(undefined, second(12), () => rolloutStart(renewal));
+    await store.addTargets(rolloutId(3), [newTarget('kiosk-1')], second(12));
+    const seen = async (certificate: typeof egm) =>
+      (await deliveryState(store, certificate))?.rollouts.map(({ rollout, target }) => [rollout, target?.state]);
+    const opened = rolloutRecord();
+    expect(await seen(egm)).toEqual([
+      [opened, 'pending'],
+      [distributed, undefined],
+    ]);
+    expect(await seen(other)).toEqual([
+      [distributed, undefined],
+      [renewal, 'pending'],
+    ]);
+  });
+
+  it('given bundles that rollouts bring to some first, when a device reports, then the others are released', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const released = async () => {
+      const seen = (await deliveryState(store, certificate))?.trustReleased;
+      expect(await store.releasedTrustVersion()).toBe(seen);
+      return seen;
+    };
+    expect(await released()).toBe(0);
+    await store.appendTrustBundle(trustBundle(1, null), second(1), event('trust.publish'));
+    const begin = async (number: number) => {
+      const rollout = trustRollout({ id: rolloutId(number), toVersion: trust(number), state: 'approved' });
+      const bundle = trustBundle(number, sha256(`bundle ${number - 1}`));
+      await store.startRollout(undefined, second(number), () => rolloutStart(rollout, { bundle }));
+      return rollout;
+    };
+    const changed = await begin(2);
+    expect(await released()).toBe(1);
+    const distributing = await moveRollout(store, changed, 20, { state: 'distributing' });
+    expect(await released()).toBe(1);
+    await moveRollout(store, distributing, 21, { state: 'aborted', finishedAt: second(21) });
+    expect(await released()).toBe(1);
+    const third = await begin(3);
+    expect(await released()).toBe(1);
+    await moveRollout(store, third, 30, { state: 'active', activatedAt: second(30) });
+    expect(await released()).toBe(3);
   });
 
   it('given two reports of one device in a batch, when they are recorded, then the second is decided on what the first left', async () => {
@@ -208,7 +293,7 @@ export function deliveryContract(current: CurrentStore): void {
     await importDevices(store, 'egm-1');
     const certificate = await enrol(store, 'egm-1');
     await addKeySet(store);
-    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await startRotation(store, rotation(1));
     await recordReport(store, certificate, 1, {
       kind: 'quarantine',
       code: 'report.forked',

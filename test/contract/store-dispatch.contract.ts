@@ -17,6 +17,7 @@ import {
   rolloutId,
   rotation,
   second,
+  startRotation,
   sha256,
   targetMove,
   trust,
@@ -143,27 +144,34 @@ export function dispatchContract(current: CurrentStore): void {
     }
   });
 
-  it('given a target, when it is offered, stalls and is offered again, then the first offer is remembered', async () => {
+  it('given a target, when an update moves it, then it stands as decided, and one that does not change is not written', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1');
     const certificate = await enrol(store, 'egm-1');
     await addKeySet(store);
-    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await startRotation(store, rotation(1));
     await recordReport(store, certificate, 1, accepted({ dueAt: second(0) }));
     await connect(store, 'egm-1');
-    const offered = async () =>
-      (await store.rolloutTargets(rolloutId(1), { states: undefined, after: undefined, limit: 10 })).map(
-        ({ state, offeredAt, changedAt }) => [state, offeredAt, changedAt],
-      );
-    for (const [at, state] of [
-      [210, 'offered'],
-      [310, 'stalled'],
-      [410, 'offered'],
-    ] as const) {
-      await store.takeDue(10, second(at), (found) => send(found, at, { targets: [targetMove(1, state)] }));
+    const offered = targetMove(1, 'offered', { offeredAt: second(210), attempts: 1, changedAt: second(210) });
+    const moves = [
+      offered,
+      { ...offered, attempts: 2 },
+      { ...offered, attempts: 2 },
+      { ...offered, state: 'stalled', code: 'device.silent', attempts: 2, changedAt: second(410) },
+    ] as const;
+    for (const [index, move] of moves.entries()) {
+      const at = 200 + 10 * index;
+      await store.takeDue(10, second(at), (found) => send(found, at, { targets: [move] }));
       await store.markDue([deviceId('egm-1')], second(at));
     }
-    expect(await offered()).toEqual([['offered', second(210), second(410)]]);
+    const [target] = await store.rolloutTargets(rolloutId(1), { limit: 10 });
+    expect(target).toMatchObject({ state: 'stalled', offeredAt: second(210), attempts: 2, changedAt: second(410) });
+    const steps = await store.targetHistory({ device: deviceId('egm-1') }, 0, 10);
+    expect(steps.map(({ from, to, at, code }) => [from, to, at, code])).toEqual([
+      [undefined, 'pending', second(10), undefined],
+      ['pending', 'offered', second(210), undefined],
+      ['offered', 'stalled', second(410), 'device.silent'],
+    ]);
   });
 
   it('given a decision that throws, when devices are taken, then all of them stay due', async () => {

@@ -19,6 +19,7 @@ import {
   rolloutId,
   rotation,
   second,
+  startRotation,
   sha256,
   WALLET,
 } from '#test/support/store-fixtures.ts';
@@ -108,7 +109,7 @@ export function fleetContract(current: CurrentStore): void {
     await importDevices(store, 'egm-1', 'egm-2');
     const certificate = await enrol(store, 'egm-1');
     await addKeySet(store);
-    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await startRotation(store, rotation(1));
     await store.decideDevice(deviceId('egm-1'), second(20), () => ({ ...change, state: quarantined }));
     const detail = await store.device(deviceId('egm-1'));
     expect(detail?.device.state).toEqual(quarantined);
@@ -135,7 +136,7 @@ export function fleetContract(current: CurrentStore): void {
     await importDevices(store, 'egm-1');
     const certificate = await enrol(store, 'egm-1');
     await addKeySet(store);
-    await store.startRotation(WALLET, second(10), () => rotation(1));
+    await startRotation(store, rotation(1));
     await recordReport(store, certificate, 7, accepted({ proofs: [proof(1, 'active'), proof(2, 'stored')] }));
     await store.decideDevice(deviceId('egm-1'), second(20), () => ({ ...change, state: quarantined }));
     await store.decideDevice(deviceId('egm-1'), second(30), () => ({

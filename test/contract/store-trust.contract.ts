@@ -1,6 +1,23 @@
 import { expect, it } from 'vitest';
 import { expectRefusal } from '#test/support/expect-error.ts';
-import { deviceId, event, importDevices, second, sha256, trust, trustBundle } from '#test/support/store-fixtures.ts';
+import type { AuthorityRecord, AuthorityState } from '#gateway/ports/store/records.ts';
+import {
+  accepted,
+  connect,
+  deviceId,
+  enrol,
+  event,
+  importDevices,
+  intent,
+  issue,
+  refusal,
+  report,
+  second,
+  sha256,
+  trust,
+  trustBundle,
+  verified,
+} from '#test/support/store-fixtures.ts';
 import { auditedActions, UNWRITABLE, type CurrentStore } from './store-under-test.ts';
 
 export function trustContract(current: CurrentStore): void {
@@ -46,14 +63,54 @@ export function trustContract(current: CurrentStore): void {
     expect((await store.latestTrustBundle())?.version).toBe(2);
   });
 
-  it('given an authority, when it is put again, then the new one takes its place', async () => {
+  it('given authorities, when they are decided on, then what changes is kept, and the current one is the one that signs', async () => {
     const { store } = current();
-    const authority = { role: 'device-ca', keyLabel: 'device-ca-1', certificate: Buffer.from('certificate') } as const;
+    const made = (keyLabel: string, state: AuthorityState, at: number): AuthorityRecord => ({
+      role: 'device-ca',
+      keyLabel,
+      state,
+      certificate: state === 'prepared' ? undefined : Buffer.from(`certificate of ${keyLabel}`),
+      createdAt: second(at),
+      changedAt: second(at),
+    });
+    const put = (...records: readonly AuthorityRecord[]) =>
+      store.decideAuthorities(second(1), () => ({ kind: 'change', put: records, audit: [event('authority.put')] }));
     expect(await store.authority('device-ca')).toBeUndefined();
-    await store.putAuthority(authority, second(1), event('authority.put'));
-    await store.putAuthority({ ...authority, keyLabel: 'device-ca-2' }, second(2), event('authority.put'));
-    await store.putAuthority({ ...authority, role: 'root' }, second(2), event('authority.put'));
-    expect(await store.authority('device-ca')).toEqual({ ...authority, keyLabel: 'device-ca-2' });
-    expect((await store.authorities()).map(({ role }) => role)).toEqual(['device-ca', 'root']);
+    await put(made('device-ca-1', 'current', 1), made('device-ca-2', 'prepared', 2));
+    expect(await store.authority('device-ca')).toEqual(made('device-ca-1', 'current', 1));
+    const root = { ...made('root-1', 'current', 1), role: 'root' } as const;
+    await put(made('device-ca-1', 'previous', 1), made('device-ca-2', 'current', 2), root);
+    expect(await store.authority('device-ca')).toEqual(made('device-ca-2', 'current', 2));
+    const all = [made('device-ca-1', 'previous', 1), made('device-ca-2', 'current', 2), root];
+    expect(await store.authorities()).toEqual(all);
+    const refused = await store.decideAuthorities(second(3), ({ records, latestBundle }) => {
+      expect([records, latestBundle]).toEqual([all, undefined]);
+      return refusal('rollout.state-refused');
+    });
+    expect(refused.kind).toBe('refuse');
+    await expectRefusal('internal.unexpected', () =>
+      store.decideAuthorities(second(3), () => ({ kind: 'change', put: [made('x', 'next', 3)], audit: [UNWRITABLE] })),
+    );
+    expect(await store.authorities()).toEqual(all);
+    expect(await auditedActions(store)).toEqual(['authority.put', 'authority.put', 'test.refuse']);
+  });
+
+  it('given devices under an authority, when they are counted, then those that use it, and those behind a bundle, are told', async () => {
+    const { store } = current();
+    await importDevices(store, 'a', 'b', 'c', 'd');
+    const reporting = await enrol(store, 'a');
+    await enrol(store, 'b');
+    await issue(store, intent('c', 1, { issuer: 'device-ca-2' }));
+    await connect(store, 'a', 'b');
+    const ahead = report('a', 1, { trustVersion: trust(2) });
+    await store.recordReports([verified(ahead, reporting)], () => accepted());
+    expect([await store.devicesUnder('device-ca'), await store.devicesUnder('device-ca-2')]).toEqual([2, 1]);
+    expect(await store.devicesUnder('nobody')).toBe(0);
+    expect(await store.devicesBehind(trust(2))).toEqual({ connected: 1, away: 1 });
+    expect(await store.devicesBehind(trust(3))).toEqual({ connected: 2, away: 1 });
+    await store.decideAuthorities(second(9), ({ devicesUnder, devicesBehind }) => {
+      expect([devicesUnder('device-ca'), devicesBehind(trust(2))]).toEqual([2, { connected: 1, away: 1 }]);
+      return refusal('rollout.state-refused');
+    });
   });
 }

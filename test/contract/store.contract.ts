@@ -8,6 +8,9 @@ import { enrolmentContract } from './store-enrolment.contract.ts';
 import { fleetContract } from './store-fleet.contract.ts';
 import { governanceContract } from './store-governance.contract.ts';
 import { keysContract } from './store-keys.contract.ts';
+import { rolloutsContract } from './store-rollouts.contract.ts';
+import { tallyContract } from './store-tallies.contract.ts';
+import { targetsContract } from './store-targets.contract.ts';
 import { trustContract } from './store-trust.contract.ts';
 import type { CurrentStore, StoreUnderTest } from './store-under-test.ts';
 
@@ -30,7 +33,10 @@ export function describeStore(name: string, start: () => Promise<StoreUnderTest>
     describe('enrolment', () => enrolmentContract(current));
     describe('reports', () => deliveryContract(current));
     describe('dispatch', () => dispatchContract(current));
-    describe('key versions and rollouts', () => keysContract(current));
+    describe('key versions', () => keysContract(current));
+    describe('rollouts', () => rolloutsContract(current));
+    describe('targets of rollouts', () => targetsContract(current));
+    describe('counts of targets', () => tallyContract(current));
     describe('trust', () => trustContract(current));
     describe('governance', () => governanceContract(current));
     describe('audit', () => auditContract(current));

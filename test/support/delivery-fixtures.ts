@@ -8,12 +8,22 @@ import type {
   DeviceRecord,
   KeySetRecord,
   KeyVersionRecord,
-  RolloutRecord,
+  KeyVersionRollout,
   RolloutTarget,
   SyncRecord,
   TargetState,
 } from '#gateway/ports/store/records.ts';
-import { deviceId, keyVersion, rolloutId, second, sha256, trust, version, WALLET } from './store-fixtures.ts';
+import {
+  deviceId,
+  keyVersion,
+  rolloutId,
+  rolloutRecord,
+  second,
+  sha256,
+  trust,
+  version,
+  WALLET,
+} from './store-fixtures.ts';
 
 export const DELIVERY = Policy.parse({ version: 1, classes: {} }).delivery;
 export const SERIAL = Serial.parse('0a');
@@ -112,21 +122,10 @@ export function held(number: number, state: DeviceKeyVersion['state']): DeviceKe
   };
 }
 
-export function rollout(over: Partial<RolloutRecord> = {}): RolloutRecord {
-  return {
-    id: rolloutId(1),
-    kind: 'key-version',
-    keySet: WALLET,
-    fromVersion: version(1),
-    toVersion: version(2),
-    state: 'distributing',
-    requestedBy: 'kim',
-    createdAt: second(0),
-    activatedAt: undefined,
-    retiredAt: undefined,
-    finishedAt: undefined,
-    ...over,
-  };
+/** Version 2 of `wallet-kek` on its way since second 0. */
+export function rollout(over: Partial<KeyVersionRollout> = {}): KeyVersionRollout {
+  const begun = { startAt: second(0), preparedAt: second(0), waveOpenedAt: second(0), createdAt: second(0) };
+  return rolloutRecord({ ...begun, ...over });
 }
 
 export function target(state: TargetState, over: Partial<RolloutTarget> = {}): RolloutTarget {
@@ -134,11 +133,17 @@ export function target(state: TargetState, over: Partial<RolloutTarget> = {}): R
     rollout: rolloutId(1),
     device: deviceId('EGM-1'),
     wave: 0,
+    position: 0,
+    service: false,
     state,
     code: undefined,
+    reason: undefined,
     deferredUntil: undefined,
     offeredAt: undefined,
+    attempts: 0,
     changedAt: second(0),
+    old: 'in-use',
+    signedOff: undefined,
     ...over,
   };
 }
@@ -150,7 +155,7 @@ export function deliveryOf(over: Partial<DeliveryState> = {}): DeliveryState {
     versions: [held(1, 'active')],
     keySets: [keySet([active(1)])],
     rollouts: [],
-    trustLatest: trust(1),
+    trustReleased: trust(1),
     identity: certificate(),
     ...over,
   };

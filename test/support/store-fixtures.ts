@@ -20,11 +20,12 @@ import { InventoryRow } from '#schema/inventory.ts';
 import { Report } from '#schema/messages/report.ts';
 import { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import { Policy, Selector } from '#schema/policy.ts';
-import type { DeliveryState, ReportOutcome, VerifiedReport } from '#gateway/ports/store/delivery.ts';
+import type { RolloutPlan } from '#schema/rollout-plan.ts';
+import type { DeliveryState, ReportOutcome, TargetMove, VerifiedReport } from '#gateway/ports/store/delivery.ts';
 import type { EnrolmentOutcome, EnrolmentQuery } from '#gateway/ports/store/enrolment.ts';
 import type { KeySetChange, PolicyRecord } from '#gateway/ports/store/governance.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
-import type { RotationOutcome } from '#gateway/ports/store/keys.ts';
+import type { NewTarget, RolloutOutcome, StartOutcome } from '#gateway/ports/store/rollouts.ts';
 import type {
   ApprovalRecord,
   CertificateIntent,
@@ -32,9 +33,13 @@ import type {
   DeviceRecord,
   EnrolmentRequest,
   KeyVersionRecord,
+  KeyVersionRollout,
   OperatorRecord,
+  ReEnrolmentRollout,
+  RolloutRecord,
   TargetState,
   TrustBundleRecord,
+  TrustRollout,
 } from '#gateway/ports/store/records.ts';
 
 export const REALM = Realm.parse('test');
@@ -149,6 +154,7 @@ export function keyVersion(number: number, over: Partial<KeyVersionRecord> = {})
     createdAt: second(0),
     activatedAt: second(0),
     deactivatedAt: undefined,
+    compromisedAt: undefined,
     destroyedAt: undefined,
     ...over,
   };
@@ -188,43 +194,159 @@ export async function addKeySet(store: Store, change: KeySetChange = keySetChang
   await store.applyPolicy(policyInput(), [change], [], event('policy.apply'));
 }
 
-export type RotationStart = Extract<RotationOutcome, { kind: 'start' }>;
+/** What `RolloutPlanPolicy` makes of nothing: everybody at once. */
+export const PLAN: RolloutPlan = {
+  name: 'default',
+  waves: [{ name: 'all', share: { by: 'rest' }, soakMs: 0 }],
+  success: 0.9,
+  errors: 0.1,
+  minimumSample: 1,
+  quorum: 1,
+  timeoutMs: 600_000,
+  retries: 3,
+  windows: 'respect',
+  rate: null,
+  stragglers: { action: 'propose', afterMs: 2_592_000_000 },
+};
 
-/** The start of a rotation of `wallet-kek` from `from` to the next version, with every device a target. */
-export function rotation(
-  number: number,
-  from = 1,
-  over: { at?: Date; target?: RotationStart['target'] } = {},
-): RotationStart {
-  const at = over.at ?? second(10);
-  const kept = { createdAt: at, activatedAt: undefined };
+function rolloutCommon(at: Date) {
   return {
-    kind: 'start',
-    version: keyVersion(from + 1, { state: 'pre-activation', ...kept }),
-    rollout: {
-      id: rolloutId(number),
-      kind: 'key-version',
-      keySet: WALLET,
-      fromVersion: version(from),
-      toVersion: version(from + 1),
-      state: 'distributing',
-      requestedBy: 'alice',
-      retiredAt: undefined,
-      finishedAt: undefined,
-      ...kept,
-    },
-    target: over.target ?? (() => ({ wave: 0, state: 'pending' })),
-    audit: [event('keyset.rotate')],
+    id: rolloutId(1),
+    plan: PLAN,
+    planSha256: sha256('plan'),
+    state: 'distributing' as const,
+    startAt: at,
+    preparedAt: at,
+    wave: 0,
+    waveOpenedAt: at,
+    waveSettledAt: undefined,
+    pause: undefined,
+    stragglersAt: undefined,
+    requestedBy: 'alice',
+    createdAt: at,
+    activatedAt: undefined,
+    retiredAt: undefined,
+    finishedAt: undefined,
   };
 }
 
-export const targetMove = (number: number, state: TargetState) => ({
-  rollout: rolloutId(number),
-  state,
-  wave: 0,
-  code: undefined,
-  deferredUntil: undefined,
-});
+/** Version 2 of `wallet-kek` on its way to everybody at once. */
+export function rolloutRecord(over: Partial<KeyVersionRollout> = {}): KeyVersionRollout {
+  return {
+    ...rolloutCommon(second(10)),
+    kind: 'key-version',
+    keySet: WALLET,
+    fromVersion: version(1),
+    toVersion: version(2),
+    ...over,
+  };
+}
+
+/** Trust bundle 2 on its way to everybody at once. */
+export function trustRollout(over: Partial<TrustRollout> = {}): TrustRollout {
+  return {
+    ...rolloutCommon(second(10)),
+    kind: 'trust-bundle',
+    fromVersion: trust(1),
+    toVersion: trust(2),
+    ...over,
+  };
+}
+
+/** New certificates for everybody who has one of `device-ca` from before second 10. */
+export function reEnrolment(over: Partial<ReEnrolmentRollout> = {}): ReEnrolmentRollout {
+  const campaign = { reason: 'ca-rollover', selector: {}, issuer: 'device-ca', before: second(10) } as const;
+  return { ...rolloutCommon(second(10)), kind: 're-enrolment', campaign, ...over };
+}
+
+export type RolloutStart = Extract<StartOutcome, { kind: 'start' }>;
+export type RolloutAdvance = Extract<RolloutOutcome, { kind: 'advance' }>;
+
+export function rolloutStart(rollout: RolloutRecord, over: Partial<RolloutStart> = {}): RolloutStart {
+  return {
+    kind: 'start',
+    rollout,
+    version: undefined,
+    bundle: undefined,
+    versions: [],
+    others: [],
+    audit: [event('rollout.start')],
+    ...over,
+  };
+}
+
+/** The start of a rotation of `wallet-kek` from `from` to the next version, with its time `second(10)`. */
+export function rotation(number: number, from = 1, over: Partial<KeyVersionRollout> = {}): RolloutStart {
+  const rollout = rolloutRecord({
+    id: rolloutId(number),
+    fromVersion: version(from),
+    toVersion: version(from + 1),
+    state: 'approved',
+    preparedAt: undefined,
+    waveOpenedAt: undefined,
+    ...over,
+  });
+  const made = keyVersion(from + 1, { keySet: rollout.keySet, state: 'pre-activation', activatedAt: undefined });
+  return rolloutStart(rollout, { version: { ...made, createdAt: rollout.createdAt } });
+}
+
+export function rolloutAdvance(rollout: RolloutRecord, over: Partial<RolloutAdvance> = {}): RolloutAdvance {
+  return { kind: 'advance', rollout, versions: [], due: 'none', audit: [event(`rollout.${rollout.state}`)], ...over };
+}
+
+/** Moves an open rollout as the test says. */
+export async function moveRollout<Rollout extends RolloutRecord>(
+  store: Store,
+  rollout: Rollout,
+  at: number,
+  change: Partial<Omit<RolloutRecord, 'kind'>>,
+  over: Partial<RolloutAdvance> = {},
+): Promise<Rollout> {
+  const next = { ...rollout, ...change };
+  await store.advanceRollout(rollout.id, second(at), () => rolloutAdvance(next, over));
+  return next;
+}
+
+export function newTarget(id: string, over: Partial<NewTarget> = {}): NewTarget {
+  return { device: deviceId(id), wave: 0, position: 0, service: false, state: 'pending', ...over };
+}
+
+/** Starts a rotation at second 10, adds its targets, and opens its first wave. */
+export async function startRotation(
+  store: Store,
+  start: RolloutStart,
+  target: (id: DeviceId) => Partial<NewTarget> | undefined = () => ({}),
+): Promise<RolloutRecord> {
+  const { rollout } = start;
+  const at = second(10);
+  const keySet = rollout.kind === 'key-version' ? rollout.keySet : undefined;
+  await store.startRollout(keySet, at, () => start);
+  const selector = keySet === undefined ? {} : ((await store.keySet(keySet))?.selector ?? {});
+  const devices = await store.planDevices(selector, '', 10_000);
+  const targets = devices.flatMap(({ id }, position) => {
+    const chosen = target(id);
+    return chosen === undefined ? [] : [newTarget(id, { position, ...chosen })];
+  });
+  await store.addTargets(rollout.id, targets, at);
+  const opened = { state: 'distributing', preparedAt: at, waveOpenedAt: at } as const;
+  return moveRollout(store, rollout, 10, opened, { due: 'pending' });
+}
+
+export function targetMove(number: number, state: TargetState, over: Partial<TargetMove> = {}): TargetMove {
+  return {
+    rollout: rolloutId(number),
+    wave: 0,
+    position: 0,
+    service: false,
+    state,
+    code: undefined,
+    deferredUntil: undefined,
+    offeredAt: undefined,
+    attempts: 0,
+    changedAt: second(10),
+    ...over,
+  };
+}
 
 export function report(id: string, counter: number, over: Partial<Report> = {}): Report {
   return Report.parse({

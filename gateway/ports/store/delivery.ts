@@ -1,4 +1,4 @@
-import type { DeviceId, KeySetName, KeyVersionNumber, RolloutId, Sha256, TrustVersion } from '#schema/ids.ts';
+import type { DeviceId, KeySetName, KeyVersionNumber, Sha256, TrustVersion } from '#schema/ids.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import type { Report } from '#schema/messages/report.ts';
 import type {
@@ -10,7 +10,6 @@ import type {
   RolloutRecord,
   RolloutTarget,
   SyncRecord,
-  TargetState,
 } from './records.ts';
 
 /** Everything about one device that delivery decides on. */
@@ -21,7 +20,10 @@ export interface DeliveryState {
   readonly versions: readonly DeviceKeyVersion[];
   /** Key sets whose selector names the device. */
   readonly keySets: readonly KeySetRecord[];
-  /** Rollouts that have not ended, of those key sets, with this device's target where it has one. */
+  /**
+   * Rollouts that have not ended and concern the device, oldest first, with its target where it has one: those of its key
+   * sets, of trust bundles, and re-enrolments whose selector names it.
+   */
   readonly rollouts: readonly { readonly rollout: RolloutRecord; readonly target: RolloutTarget | undefined }[];
   /** The latest bundle that every device should hold; rollouts may hand out later ones. */
   readonly trustReleased: TrustVersion;

@@ -17,9 +17,9 @@ export interface AuthorityFacts {
   readonly records: readonly AuthorityRecord[];
   readonly latestBundle: TrustBundleRecord | undefined;
   /** Enrolled or quarantined devices whose certificate in use was issued by the CA of this key. */
-  devicesUnder(keyLabel: string): number;
+  readonly devicesUnder: (keyLabel: string) => number;
   /** Enrolled devices that have not proved to hold this trust bundle. */
-  devicesBehind(version: TrustVersion): DevicesBehind;
+  readonly devicesBehind: (version: TrustVersion) => DevicesBehind;
 }
 
 export type AuthorityOutcome =

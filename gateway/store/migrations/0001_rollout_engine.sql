@@ -76,6 +76,7 @@ CREATE TABLE `__new_rollouts` (
 	`paused_by` text,
 	`pause_code` text,
 	`pause_reason` text,
+	`stragglers_at` integer,
 	`requested_by` text NOT NULL,
 	`created_at` integer NOT NULL,
 	`activated_at` integer,
@@ -83,10 +84,12 @@ CREATE TABLE `__new_rollouts` (
 	`finished_at` integer
 );
 --> statement-breakpoint
-INSERT INTO `__new_rollouts`("id", "kind", "key_set", "from_version", "to_version", "campaign", "plan", "plan_sha256", "state", "start_at", "prepared_at", "wave", "wave_opened_at", "wave_settled_at", "paused_at", "paused_by", "pause_code", "pause_reason", "requested_by", "created_at", "activated_at", "retired_at", "finished_at") SELECT "id", "kind", "key_set", "from_version", "to_version", NULL, '{"name":"default","waves":[{"name":"all","share":{"by":"rest"},"soakMs":0}],"success":0.9,"errors":0.1,"minimumSample":1,"quorum":1,"timeoutMs":600000,"retries":3,"windows":"respect","rate":null,"stragglers":{"action":"propose","afterMs":2592000000}}', 'cfa8d42175c49fd58cb435956bc613d6a76082cdc5ee3b6ed9bd0338e897cdd0', "state", "created_at", "created_at", 0, "created_at", NULL, NULL, NULL, NULL, NULL, "requested_by", "created_at", "activated_at", "retired_at", "finished_at" FROM `rollouts`;--> statement-breakpoint
+INSERT INTO `__new_rollouts`("id", "kind", "key_set", "from_version", "to_version", "campaign", "plan", "plan_sha256", "state", "start_at", "prepared_at", "wave", "wave_opened_at", "wave_settled_at", "paused_at", "paused_by", "pause_code", "pause_reason", "stragglers_at", "requested_by", "created_at", "activated_at", "retired_at", "finished_at") SELECT "id", "kind", "key_set", "from_version", "to_version", NULL, '{"name":"default","waves":[{"name":"all","share":{"by":"rest"},"soakMs":0}],"success":0.9,"errors":0.1,"minimumSample":1,"quorum":1,"timeoutMs":600000,"retries":3,"windows":"respect","rate":null,"stragglers":{"action":"propose","afterMs":2592000000}}', 'cfa8d42175c49fd58cb435956bc613d6a76082cdc5ee3b6ed9bd0338e897cdd0', "state", "created_at", "created_at", 0, "created_at", NULL, NULL, NULL, NULL, NULL, NULL, "requested_by", "created_at", "activated_at", "retired_at", "finished_at" FROM `rollouts`;--> statement-breakpoint
 DROP TABLE `rollouts`;--> statement-breakpoint
 ALTER TABLE `__new_rollouts` RENAME TO `rollouts`;--> statement-breakpoint
 CREATE INDEX `rollouts_by_key_set` ON `rollouts` (`key_set`,`finished_at`);--> statement-breakpoint
+CREATE INDEX `rollouts_by_end` ON `rollouts` (`finished_at`,`created_at`);--> statement-breakpoint
+CREATE INDEX `rollouts_by_kind` ON `rollouts` (`kind`,`state`,`to_version`);--> statement-breakpoint
 ALTER TABLE `key_versions` ADD `compromised_at` integer;--> statement-breakpoint
 ALTER TABLE `rollout_targets` ADD `position` integer DEFAULT 0 NOT NULL;--> statement-breakpoint
 ALTER TABLE `rollout_targets` ADD `service` integer DEFAULT 0 NOT NULL;--> statement-breakpoint
@@ -124,10 +127,11 @@ CREATE TRIGGER `rollout_targets_added` AFTER INSERT ON `rollout_targets` BEGIN
 		ON CONFLICT DO UPDATE SET `targets` = `targets` + 1;
 	INSERT INTO `rollout_history` (`rollout`, `device`, `at`, `from`, `to`, `code`)
 		VALUES (NEW.`rollout`, NEW.`device`, NEW.`changed_at`, NULL, NEW.`state`, NEW.`code`);
-	UPDATE `rollout_targets` SET
-		`online` = coalesce((SELECT `connected` FROM `device_sync` WHERE `device` = NEW.`device`), 0),
-		`old` = (SELECT `old` FROM `rollout_target_old` WHERE `rollout` = NEW.`rollout` AND `device` = NEW.`device`)
-		WHERE `rollout` = NEW.`rollout` AND `device` = NEW.`device`;
+	UPDATE `rollout_targets` SET `online` = `s`.`connected`, `old` = `o`.`old`
+		FROM `device_sync` AS `s`, `rollout_target_old` AS `o`
+		WHERE `rollout_targets`.`rollout` = NEW.`rollout` AND `rollout_targets`.`device` = NEW.`device`
+		AND `s`.`device` = NEW.`device` AND `o`.`rollout` = NEW.`rollout` AND `o`.`device` = NEW.`device`
+		AND (`s`.`connected`, `o`.`old`) IS NOT (NEW.`online`, NEW.`old`);
 END;
 --> statement-breakpoint
 CREATE TRIGGER `rollout_targets_counted` AFTER UPDATE OF `wave`, `service`, `state`, `online`, `deferred_until`, `old` ON `rollout_targets`
@@ -141,10 +145,16 @@ WHEN (OLD.`wave`, OLD.`service`, OLD.`state`, OLD.`online`, OLD.`deferred_until`
 		ON CONFLICT DO UPDATE SET `targets` = `targets` + 1;
 END;
 --> statement-breakpoint
-CREATE TRIGGER `rollout_targets_moved` AFTER UPDATE OF `state`, `code`, `deferred_until` ON `rollout_targets`
+CREATE TRIGGER `rollout_targets_moved` AFTER UPDATE OF `state`, `code` ON `rollout_targets`
 WHEN OLD.`state` <> NEW.`state` OR OLD.`code` IS NOT NEW.`code` BEGIN
 	INSERT INTO `rollout_history` (`rollout`, `device`, `at`, `from`, `to`, `code`)
 		VALUES (NEW.`rollout`, NEW.`device`, NEW.`changed_at`, OLD.`state`, NEW.`state`, NEW.`code`);
+END;
+--> statement-breakpoint
+CREATE TRIGGER `rollout_targets_removed` AFTER DELETE ON `rollout_targets` BEGIN
+	UPDATE `rollout_tallies` SET `targets` = `targets` - 1
+		WHERE (`rollout`, `wave`, `service`, `state`, `online`, `deferred`, `old`)
+			= (OLD.`rollout`, OLD.`wave`, OLD.`service`, OLD.`state`, OLD.`online`, OLD.`deferred_until` IS NOT NULL, OLD.`old`);
 END;
 --> statement-breakpoint
 CREATE TRIGGER `device_sync_online` AFTER UPDATE OF `connected` ON `device_sync` WHEN OLD.`connected` <> NEW.`connected` BEGIN
@@ -159,7 +169,7 @@ CREATE TRIGGER `device_key_versions_added` AFTER INSERT ON `device_key_versions`
 		AND `o`.`rollout` = `rollout_targets`.`rollout` AND `o`.`device` = `rollout_targets`.`device` AND `o`.`old` <> `rollout_targets`.`old`;
 END;
 --> statement-breakpoint
-CREATE TRIGGER `device_key_versions_changed` AFTER UPDATE OF `state` ON `device_key_versions` BEGIN
+CREATE TRIGGER `device_key_versions_changed` AFTER UPDATE OF `state` ON `device_key_versions` WHEN OLD.`state` <> NEW.`state` BEGIN
 	UPDATE `rollout_targets` SET `old` = `o`.`old` FROM `rollout_target_old` AS `o`
 		WHERE `rollout_targets`.`device` = NEW.`device` AND `rollout_targets`.`rollout` IN
 			(SELECT `id` FROM `rollouts` WHERE `key_set` = NEW.`key_set` AND `finished_at` IS NULL)
@@ -173,7 +183,7 @@ CREATE TRIGGER `device_key_versions_removed` AFTER DELETE ON `device_key_version
 		AND `o`.`rollout` = `rollout_targets`.`rollout` AND `o`.`device` = `rollout_targets`.`device` AND `o`.`old` <> `rollout_targets`.`old`;
 END;
 --> statement-breakpoint
-CREATE TRIGGER `rollout_targets_signed_off` AFTER UPDATE OF `signed_off` ON `rollout_targets` BEGIN
+CREATE TRIGGER `rollout_targets_signed_off` AFTER UPDATE OF `signed_off` ON `rollout_targets` WHEN OLD.`signed_off` IS NOT NEW.`signed_off` BEGIN
 	UPDATE `rollout_targets` SET `old` = `o`.`old` FROM `rollout_target_old` AS `o`
 		WHERE `rollout_targets`.`rollout` = NEW.`rollout` AND `rollout_targets`.`device` = NEW.`device`
 		AND `o`.`rollout` = NEW.`rollout` AND `o`.`device` = NEW.`device`;

@@ -17,6 +17,9 @@ import type { DeviceRecord, DeviceState, TargetState } from '#gateway/ports/stor
 /** Target states that a quarantined or revoked device keeps: nothing more is expected of them. */
 const CLOSED: readonly TargetState[] = ['old-destroyed', 'superseded', 'exempt'];
 
+/** What was tried with a target that begins anew is forgotten. */
+export const FROM_THE_START = { deferredUntil: null, offeredAt: null, attempts: 0 } as const;
+
 const contained = (state: DeviceState): boolean => state.kind === 'quarantined' || state.kind === 'revoked';
 
 /**
@@ -49,7 +52,7 @@ function moveOpenTargets(
   const from =
     state === 'pending' ? eq(rolloutTargets.state, 'quarantined') : notInArray(rolloutTargets.state, [...CLOSED]);
   db.update(rolloutTargets)
-    .set({ state, code, deferredUntil: null, changedAt: at.getTime() })
+    .set({ state, code, ...(state === 'pending' ? FROM_THE_START : { deferredUntil: null }), changedAt: at.getTime() })
     .where(and(inArray(rolloutTargets.rollout, open), eq(rolloutTargets.device, device), from))
     .run();
 }

@@ -1,21 +1,24 @@
 /** What delivery decides on, loaded with prepared statements: one look-up per device and table. */
-import { and, asc, desc, eq, lte, sql } from 'drizzle-orm';
-import { TrustVersion } from '#schema/ids.ts';
-import { parseWith } from '#schema/parse.ts';
+import { and, asc, eq, lte, sql } from 'drizzle-orm';
+import type { TrustVersion } from '#schema/ids.ts';
 import { selects } from '#schema/policy.ts';
-import { certificates, deviceKeyVersions, devices, deviceSync, rolloutTargets, trustBundles } from '#schema/tables.ts';
+import { certificates, deviceKeyVersions, devices, deviceSync, rolloutTargets } from '#schema/tables.ts';
 import type { DeliveryState } from '#gateway/ports/store/delivery.ts';
-import type { KeySetRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
+import type { DeviceRecord, KeySetRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
 import { keySetQueries } from './key-sets.ts';
-import { certificateRecord, deviceKeyVersion, deviceRecord, rolloutTarget, syncRecord } from './rows.ts';
+import { rolloutQueries } from './rollout-queries.ts';
+import { rolloutTarget } from './rollout-rows.ts';
+import { certificateRecord, deviceKeyVersion, deviceRecord, syncRecord } from './rows.ts';
 import { layout, type Row } from './statement.ts';
 import type { StoreContext } from './transaction.ts';
+import { trustChain } from './trust-chain.ts';
 
 /** The few rows that concern every device: read once in each transaction. */
 export interface Standing {
   readonly keySets: readonly KeySetRecord[];
+  /** Rollouts of every kind that have not ended, oldest first. */
   readonly open: readonly RolloutRecord[];
-  readonly trustLatest: TrustVersion;
+  readonly trustReleased: TrustVersion;
 }
 
 export interface DeliveryQueries {
@@ -30,11 +33,9 @@ type Prepared = Pick<StoreContext, 'db' | 'statements'>;
 
 export function deliveryQueries(context: Prepared): DeliveryQueries {
   const { db, statements } = context;
-  const fewRows = keySetQueries(context);
-  const latestTrust = statements.first(
-    db.select({ version: trustBundles.version }).from(trustBundles).orderBy(desc(trustBundles.version)),
-    ([number]) => parseWith(TrustVersion, number, 'store.corrupt', 'Row of trust_bundles'),
-  );
+  const keySetsOf = keySetQueries(context);
+  const rolloutsOf = rolloutQueries(context);
+  const chain = trustChain(context);
   const versions = statements.all(
     db
       .select()
@@ -65,16 +66,16 @@ export function deliveryQueries(context: Prepared): DeliveryQueries {
       versions: versions({ device: device.id }),
       keySets,
       rollouts: standing.open
-        .filter((rollout) => keySets.some(({ name }) => name === rollout.keySet))
+        .filter((rollout) => concerns(rollout, device, keySets))
         .map((rollout) => ({ rollout, target: targetOf({ rollout: rollout.id, device: device.id }) })),
-      trustLatest: standing.trustLatest,
+      trustReleased: standing.trustReleased,
       identity,
     };
   };
 
   return {
     standing() {
-      return { keySets: fewRows.all(), open: fewRows.open(), trustLatest: latestTrust() ?? TrustVersion.parse(0) };
+      return { keySets: keySetsOf.all(), open: rolloutsOf.open(), trustReleased: chain.releasedVersion() };
     },
     state(device, standing) {
       const found = known.one({ device });
@@ -87,6 +88,17 @@ export function deliveryQueries(context: Prepared): DeliveryQueries {
       return targetOf({ rollout, device });
     },
   };
+}
+
+function concerns(rollout: RolloutRecord, device: DeviceRecord, keySets: readonly KeySetRecord[]): boolean {
+  switch (rollout.kind) {
+    case 'key-version':
+      return keySets.some(({ name }) => name === rollout.keySet);
+    case 'trust-bundle':
+      return true;
+    case 're-enrolment':
+      return selects(rollout.campaign.selector, device);
+  }
 }
 
 type Known = Pick<DeliveryState, 'device' | 'sync' | 'identity'>;

@@ -12,6 +12,7 @@ import type {
   VerifiedReport,
   VersionProof,
 } from '#gateway/ports/store/delivery.ts';
+import type { RolloutTarget } from '#gateway/ports/store/records.ts';
 import { changeDeviceState } from './containment.ts';
 import { deliveryQueries } from './delivery-state.ts';
 import { deliveryStatements, NO_NONCE } from './delivery-statements.ts';
@@ -21,28 +22,43 @@ import type { StoreContext } from './transaction.ts';
 
 type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
 
+const sameTime = (a: Date | undefined, b: Date | undefined): boolean => a?.getTime() === b?.getTime();
+
+/** Whether a move leaves its target as it is. */
+const isSame = (before: RolloutTarget, moved: TargetMove): boolean =>
+  before.state === moved.state &&
+  before.code === moved.code &&
+  before.attempts === moved.attempts &&
+  before.wave === moved.wave &&
+  before.position === moved.position &&
+  before.service === moved.service &&
+  sameTime(before.deferredUntil, moved.deferredUntil) &&
+  sameTime(before.offeredAt, moved.offeredAt) &&
+  sameTime(before.changedAt, moved.changedAt);
+
 export function deliveryStore(context: StoreContext): DeliveryStore {
   const { db, transactions } = context;
   const queries = deliveryQueries(context);
   const statements = deliveryStatements(context);
   const raise = dueRaiser(context);
 
-  const move = (state: DeliveryState, moved: TargetMove, at: Date): void => {
+  const move = (state: DeliveryState, moved: TargetMove): void => {
     const device = state.device.id;
     const loaded = state.rollouts.find(({ rollout }) => rollout.id === moved.rollout);
     const before = loaded === undefined ? queries.target(moved.rollout, device) : loaded.target;
-    const sameState = before?.state === moved.state;
-    const sameDeferral = before?.deferredUntil?.getTime() === moved.deferredUntil?.getTime();
-    if (sameState && sameDeferral && before.wave === moved.wave && before.code === moved.code) return;
+    if (before !== undefined && isSame(before, moved)) return;
     statements.target({
       rollout: moved.rollout,
       device,
       wave: moved.wave,
+      position: moved.position,
+      service: moved.service ? 1 : 0,
       state: moved.state,
       code: moved.code ?? null,
       deferredUntil: ms(moved.deferredUntil),
-      offeredAt: ms(before?.offeredAt ?? (moved.state === 'offered' ? at : undefined)),
-      changedAt: ms(sameState ? before.changedAt : at),
+      offeredAt: ms(moved.offeredAt),
+      attempts: moved.attempts,
+      changedAt: moved.changedAt.getTime(),
     });
   };
 
@@ -84,16 +100,16 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
       attempts: outcome.attempts,
     });
     for (const proof of outcome.proofs) prove(state, proof, receivedAt);
-    for (const moved of outcome.targets) move(state, moved, receivedAt);
+    for (const moved of outcome.targets) move(state, moved);
   };
 
-  const dispatch = (state: DeliveryState, outcome: DispatchOutcome, now: Date): void => {
+  const dispatch = (state: DeliveryState, outcome: DispatchOutcome): void => {
     const device = state.device.id;
     const next = { device, dueAt: ms(outcome.dueAt), attempts: outcome.attempts };
     if (outcome.kind === 'send')
       statements.send({ ...next, seq: outcome.update.seq, nonce: outcome.update.nonce ?? NO_NONCE });
     else statements.settle(next);
-    for (const moved of outcome.targets) move(state, moved, now);
+    for (const moved of outcome.targets) move(state, moved);
   };
 
   const recordUpdate = ({ device, seq, sha256, issuedAt, offered }: RecordedUpdate): void => {
@@ -130,7 +146,7 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
       return transactions.write(() =>
         Array.from(queries.due(limit, now, queries.standing()), (state) => {
           const outcome = decide(state);
-          dispatch(state, outcome, now);
+          dispatch(state, outcome);
           return outcome;
         }),
       );

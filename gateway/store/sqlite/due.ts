@@ -1,5 +1,5 @@
 /** Selectors as SQL, and due marks set by them. A quarantined or revoked device is never due. */
-import { and, eq, inArray, sql, type SQL } from 'drizzle-orm';
+import { and, eq, gt, inArray, isNull, or, sql, type SQL } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { Selector } from '#schema/policy.ts';
 import { devices, deviceSync } from '#schema/tables.ts';
@@ -21,17 +21,16 @@ export function selectorCondition(selector: Selector): SQL | undefined {
   );
 }
 
-const soonest = (at: Date): SQL => sql`min(coalesce(${deviceSync.dueAt}, ${at.getTime()}), ${at.getTime()})`;
-
 /** Makes the devices that `condition` on `devices` names due at `at`, or earlier where they were. */
 export function raiseDue(db: BetterSQLite3Database, condition: SQL | undefined, at: Date): void {
   const chosen = db
     .select({ id: devices.id })
     .from(devices)
     .where(and(inArray(devices.state, [...SERVED]), condition));
+  const isLater = or(isNull(deviceSync.dueAt), gt(deviceSync.dueAt, at.getTime()));
   db.update(deviceSync)
-    .set({ dueAt: soonest(at) })
-    .where(inArray(deviceSync.device, chosen))
+    .set({ dueAt: at.getTime() })
+    .where(and(inArray(deviceSync.device, chosen), isLater))
     .run();
 }
 

@@ -17,16 +17,8 @@ import {
 import type { DeviceDetail, DeviceFilter, DeviceSummary, FleetStore } from '#gateway/ports/store/fleet.ts';
 import type { DeviceRecord } from '#gateway/ports/store/records.ts';
 import { changeDeviceState, deviceExists, resetHistory, revokeCertificates } from './containment.ts';
-import {
-  certificateRecord,
-  deviceKeyVersion,
-  deviceRecord,
-  Instant,
-  optional,
-  reader,
-  rolloutTarget,
-  syncRecord,
-} from './rows.ts';
+import { certificateRecord, deviceKeyVersion, deviceRecord, Instant, optional, reader, syncRecord } from './rows.ts';
+import { rolloutTarget } from './rollout-rows.ts';
 import type { StoreContext } from './transaction.ts';
 
 const presence = reader(

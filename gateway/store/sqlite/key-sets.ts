@@ -1,24 +1,25 @@
-/** Key sets with their versions, and rollouts: few rows that many decisions look at. */
-import { and, asc, desc, eq, isNull, sql } from 'drizzle-orm';
+/** Key sets with their versions: few rows that many decisions look at. */
+import { and, asc, eq, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { KeySetName } from '#schema/ids.ts';
-import { keySets, keyVersions, rollouts } from '#schema/tables.ts';
-import type { KeySetRecord, KeyVersionRecord, RolloutRecord } from '#gateway/ports/store/records.ts';
-import { blob, keySetHead, keyVersionRecord, ms, rolloutRecord } from './rows.ts';
+import { CroupierError } from '#schema/errors.ts';
+import { keySets, keyVersions, meta } from '#schema/tables.ts';
+import type { KeySetStore } from '#gateway/ports/store/keys.ts';
+import type { KeySetRecord, KeyVersionRecord } from '#gateway/ports/store/records.ts';
+import type { KeyVersionChange } from '#gateway/ports/store/rollouts.ts';
+import { raiseDue, selectorCondition } from './due.ts';
+import { blob, keySetHead, keyVersionRecord, ms } from './rows.ts';
 import { layout, type Row } from './statement.ts';
 import type { StoreContext } from './transaction.ts';
 
 export interface KeySetQueries {
   all(): readonly KeySetRecord[];
   one(name: KeySetName): KeySetRecord | undefined;
-  /** Rollouts that have not ended, oldest first. */
-  open(): readonly RolloutRecord[];
 }
 
 export function keySetQueries({ db, statements }: Pick<StoreContext, 'db' | 'statements'>): KeySetQueries {
   const [headRow] = layout(keySets);
   const [versionRow] = layout(keyVersions);
-  const [rolloutRow] = layout(rollouts);
   const byName = eq(keySets.name, sql.placeholder('name'));
   const ofSet = eq(keyVersions.keySet, sql.placeholder('name'));
   const head = (row: Row) => keySetHead(headRow(row));
@@ -33,10 +34,6 @@ export function keySetQueries({ db, statements }: Pick<StoreContext, 'db' | 'sta
     db.select().from(keyVersions).where(ofSet).orderBy(asc(keyVersions.version)),
     version,
   );
-  const open = statements.all(
-    db.select().from(rollouts).where(isNull(rollouts.finishedAt)).orderBy(asc(rollouts.createdAt)),
-    (row) => rolloutRecord(rolloutRow(row)),
-  );
   return {
     all() {
       const bySet = Map.groupBy(versions(), (entry) => entry.keySet);
@@ -46,7 +43,6 @@ export function keySetQueries({ db, statements }: Pick<StoreContext, 'db' | 'sta
       const found = oneHead({ name });
       return found === undefined ? undefined : { ...found, versions: versionsOf({ name }) };
     },
-    open: () => open(),
   };
 }
 
@@ -59,29 +55,77 @@ export function insertKeyVersion(db: BetterSQLite3Database, version: KeyVersionR
       createdAt: version.createdAt.getTime(),
       activatedAt: ms(version.activatedAt),
       deactivatedAt: ms(version.deactivatedAt),
+      compromisedAt: ms(version.compromisedAt),
       destroyedAt: ms(version.destroyedAt),
     })
     .run();
 }
 
-export function insertRollout(db: BetterSQLite3Database, rollout: RolloutRecord): void {
-  db.insert(rollouts)
-    .values({
-      ...rollout,
-      createdAt: rollout.createdAt.getTime(),
-      activatedAt: ms(rollout.activatedAt),
-      retiredAt: ms(rollout.retiredAt),
-      finishedAt: ms(rollout.finishedAt),
-    })
+/** A version after a change; the first time of each state is kept. */
+function changedVersion(version: KeyVersionRecord, change: KeyVersionChange, at: Date) {
+  const since = (state: string, before: Date | undefined): number | null =>
+    ms(before ?? (change.state === state ? at : undefined));
+  return {
+    state: change.state,
+    retiredAt: change.retired ? ms(version.retiredAt ?? at) : null,
+    activatedAt: since('active', version.activatedAt),
+    deactivatedAt: since('deactivated', version.deactivatedAt),
+    compromisedAt: since('compromised', version.compromisedAt),
+    destroyedAt: since('destroyed', version.destroyedAt),
+    ...(change.erase ? { wrapped: null } : {}),
+  };
+}
+
+export function raiseRevision(db: BetterSQLite3Database, name: KeySetName): void {
+  db.update(keySets)
+    .set({ revision: sql`${keySets.revision} + 1` })
+    .where(eq(keySets.name, name))
     .run();
 }
 
-export function openRolloutsOf(db: BetterSQLite3Database, keySet: KeySetName): readonly RolloutRecord[] {
-  return db
-    .select()
-    .from(rollouts)
-    .where(and(eq(rollouts.keySet, keySet), isNull(rollouts.finishedAt)))
-    .orderBy(desc(rollouts.createdAt))
-    .all()
-    .map(rolloutRecord);
+/** Stores the changes and makes the key set's devices due. Errors: `keyset.version-not-found`. */
+export function changeVersions(
+  db: BetterSQLite3Database,
+  keySet: KeySetRecord,
+  changes: readonly KeyVersionChange[],
+  at: Date,
+): void {
+  for (const change of changes) {
+    const version = keySet.versions.find((candidate) => candidate.version === change.version);
+    if (version === undefined) {
+      throw new CroupierError('keyset.version-not-found', `Key set ${keySet.name} has no version ${change.version}`);
+    }
+    db.update(keyVersions)
+      .set(changedVersion(version, change, at))
+      .where(and(eq(keyVersions.keySet, keySet.name), eq(keyVersions.version, change.version)))
+      .run();
+  }
+  raiseDue(db, selectorCondition(keySet.selector), at);
+}
+
+export function keySetStore(context: StoreContext): KeySetStore {
+  const { db, transactions } = context;
+  const queries = keySetQueries(context);
+  return {
+    async keySets() {
+      return transactions.read(() => queries.all());
+    },
+
+    async keySet(name) {
+      return transactions.read(() => queries.one(name));
+    },
+
+    async noteOnce(key, what, audit, at) {
+      const noted = { key: `noted:${key}`, value: what };
+      // Nearly every call finds that it was said: it takes no write lock.
+      const isSaid = (): boolean => db.select().from(meta).where(eq(meta.key, noted.key)).get()?.value === what;
+      if (transactions.read(isSaid)) return false;
+      return transactions.write((journal) => {
+        if (isSaid()) return false;
+        db.insert(meta).values(noted).onConflictDoUpdate({ target: meta.key, set: noted }).run();
+        journal([audit], at);
+        return true;
+      });
+    },
+  };
 }

@@ -15,8 +15,9 @@ import { enrolmentStore } from './enrolment.ts';
 import { storeFault } from './faults.ts';
 import { fleetStore } from './fleet.ts';
 import { governanceStore } from './governance.ts';
-import { keyVersionStore } from './keys.ts';
+import { keySetStore } from './key-sets.ts';
 import { migrateDatabase } from './migrate.ts';
+import { rolloutStore } from './rollouts.ts';
 import { statementsOn } from './statement.ts';
 import { transactionsOn, type StoreContext } from './transaction.ts';
 import { trustStore } from './trust.ts';
@@ -100,7 +101,8 @@ export async function storeOn(sqlite: Database.Database, realm: Realm, clock: Cl
     ...fleetStore(context),
     ...enrolmentStore(context),
     ...deliveryStore(context),
-    ...keyVersionStore(context),
+    ...keySetStore(context),
+    ...rolloutStore(context),
     ...trustStore(context),
     ...governanceStore(context),
     ...auditStore(context),

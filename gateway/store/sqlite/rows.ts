@@ -12,7 +12,6 @@ import {
   KeySetName,
   KeyVersionNumber,
   OperatorName,
-  RolloutId,
   Serial,
   Sha256,
   SiteName,
@@ -24,22 +23,21 @@ import { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import { Action, Role } from '#schema/operators.ts';
 import { parseWith } from '#schema/parse.ts';
 import { Selector } from '#schema/policy.ts';
-import type {
-  ApprovalRecord,
-  AuthorityRecord,
-  CertificateRecord,
-  DeviceKeyVersion,
-  DeviceRecord,
-  DeviceState,
-  EnrolmentRequest,
-  KeySetRecord,
-  KeyVersionRecord,
-  OperatorRecord,
-  RolloutRecord,
-  RolloutTarget,
-  SyncRecord,
-  TicketRecord,
-  TrustBundleRecord,
+import {
+  AUTHORITY_STATES,
+  type ApprovalRecord,
+  type AuthorityRecord,
+  type CertificateRecord,
+  type DeviceKeyVersion,
+  type DeviceRecord,
+  type DeviceState,
+  type EnrolmentRequest,
+  type KeySetRecord,
+  type KeyVersionRecord,
+  type OperatorRecord,
+  type SyncRecord,
+  type TicketRecord,
+  type TrustBundleRecord,
 } from '#gateway/ports/store/records.ts';
 
 export const Instant = z.int().transform((ms) => new Date(ms));
@@ -50,9 +48,9 @@ export const optional = <Schema extends z.ZodType>(
   schema.nullable().transform((value) => value ?? undefined);
 
 /** A flag as SQLite has it, or as drizzle makes it. */
-const Flag = z.union([z.boolean(), z.literal(0).transform(() => false), z.literal(1).transform(() => true)]);
+export const Flag = z.union([z.boolean(), z.literal(0).transform(() => false), z.literal(1).transform(() => true)]);
 
-const jsonText = z.string().transform((text, context): unknown => {
+export const jsonText = z.string().transform((text, context): unknown => {
   try {
     return JSON.parse(text);
   } catch {
@@ -62,7 +60,10 @@ const jsonText = z.string().transform((text, context): unknown => {
 });
 
 const Bytes = z.instanceof(Uint8Array);
-const Code = z.custom<ErrorCode>((value) => typeof value === 'string' && isErrorCode(value), 'not an error code');
+export const Code = z.custom<ErrorCode>(
+  (value) => typeof value === 'string' && isErrorCode(value),
+  'not an error code',
+);
 
 /** A function that parses rows of one table. */
 export function reader<Schema extends z.ZodType>(schema: Schema, what: string): (row: unknown) => z.output<Schema> {
@@ -195,6 +196,7 @@ export const keyVersionRecord: (row: unknown) => KeyVersionRecord = reader(
     createdAt: Instant,
     activatedAt: optional(Instant),
     deactivatedAt: optional(Instant),
+    compromisedAt: optional(Instant),
     destroyedAt: optional(Instant),
   }),
   'key_versions',
@@ -217,51 +219,6 @@ export const keySetHead: (row: unknown) => Omit<KeySetRecord, 'versions'> = read
   'key_sets',
 );
 
-export const rolloutRecord: (row: unknown) => RolloutRecord = reader(
-  z.object({
-    id: RolloutId,
-    kind: z.literal('key-version'),
-    keySet: KeySetName,
-    fromVersion: KeyVersionNumber,
-    toVersion: KeyVersionNumber,
-    state: z.enum(['distributing', 'ready', 'active', 'retiring', 'retired', 'destroying', 'destroyed']),
-    requestedBy: z.string(),
-    createdAt: Instant,
-    activatedAt: optional(Instant),
-    retiredAt: optional(Instant),
-    finishedAt: optional(Instant),
-  }),
-  'rollouts',
-);
-
-export const TargetStateColumn = z.enum([
-  'pending',
-  'offered',
-  'stored',
-  'active',
-  'old-retired',
-  'old-destroyed',
-  'refused',
-  'stalled',
-  'superseded',
-  'quarantined',
-  'exempt',
-]);
-
-export const rolloutTarget: (row: unknown) => RolloutTarget = reader(
-  z.object({
-    rollout: RolloutId,
-    device: DeviceId,
-    wave: z.int(),
-    state: TargetStateColumn,
-    code: optional(z.string()),
-    deferredUntil: optional(Instant),
-    offeredAt: optional(Instant),
-    changedAt: Instant,
-  }),
-  'rollout_targets',
-);
-
 export const authorityRecord: (row: unknown) => AuthorityRecord = reader(
   z.object({
     role: z.enum([
@@ -274,7 +231,10 @@ export const authorityRecord: (row: unknown) => AuthorityRecord = reader(
       'ocsp-responder',
     ]),
     keyLabel: z.string(),
-    certificate: Bytes,
+    state: z.enum(AUTHORITY_STATES),
+    certificate: optional(Bytes),
+    createdAt: Instant,
+    changedAt: Instant,
   }),
   'authorities',
 );

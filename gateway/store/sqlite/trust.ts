@@ -1,29 +1,20 @@
 /** Authorities and trust bundles. */
-import { asc, desc, eq, gt, sql } from 'drizzle-orm';
-import { CroupierError } from '#schema/errors.ts';
-import { canonicalJson } from '#schema/runtime/canonical-json.ts';
-import { authorities, trustBundles } from '#schema/tables.ts';
-import type { TrustBundleRecord } from '#gateway/ports/store/records.ts';
-import type { TrustStore } from '#gateway/ports/store/trust.ts';
+import { and, asc, count, eq, gt, inArray, lt, sql } from 'drizzle-orm';
+import type { TrustVersion } from '#schema/ids.ts';
+import { authorities, certificates, devices, deviceSync, trustBundles } from '#schema/tables.ts';
+import type { AuthorityRecord, TrustBundleRecord } from '#gateway/ports/store/records.ts';
+import type { AuthorityFacts, DevicesBehind, TrustStore } from '#gateway/ports/store/trust.ts';
 import { raiseDue } from './due.ts';
 import { authorityRecord, blob, trustBundleRecord } from './rows.ts';
 import { layout, type Row } from './statement.ts';
 import type { StoreContext } from './transaction.ts';
+import { trustChain } from './trust-chain.ts';
 
-/** Why a bundle is not the next link of the chain. */
-function forkedBy(bundle: TrustBundleRecord, latest: TrustBundleRecord | undefined): string | undefined {
-  const expected = (latest?.version ?? 0) + 1;
-  if (bundle.version !== expected) return `the next trust bundle is number ${expected}, not ${bundle.version}`;
-  if (bundle.body.version !== bundle.version) return `the bundle calls itself number ${bundle.body.version}`;
-  if (bundle.body.previous !== (latest?.sha256 ?? null))
-    return `bundle ${bundle.version} does not name the digest of the latest one`;
-  return undefined;
-}
-
-export function trustStore({ db, statements, transactions }: StoreContext): TrustStore {
+export function trustStore(context: StoreContext): TrustStore {
+  const { db, statements, transactions } = context;
+  const chain = trustChain(context);
   const [bundleRow] = layout(trustBundles);
   const bundle = (row: Row): TrustBundleRecord => trustBundleRecord(bundleRow(row));
-  const latest = statements.first(db.select().from(trustBundles).orderBy(desc(trustBundles.version)), bundle);
   const numbered = statements.first(
     db
       .select()
@@ -40,33 +31,90 @@ export function trustStore({ db, statements, transactions }: StoreContext): Trus
       .limit(sql.placeholder('limit')),
     bundle,
   );
+  const allAuthorities = (): readonly AuthorityRecord[] =>
+    db
+      .select()
+      .from(authorities)
+      .orderBy(authorities.role, authorities.createdAt, authorities.keyLabel)
+      .all()
+      .map(authorityRecord);
+
+  const devicesUnder = (keyLabel: string): number =>
+    db
+      .select({ devices: count() })
+      .from(devices)
+      .innerJoin(certificates, eq(certificates.serial, sql`coalesce(${devices.currentSerial}, ${devices.nextSerial})`))
+      .where(and(eq(certificates.issuer, keyLabel), inArray(devices.state, ['enrolled', 'quarantined'])))
+      .get()?.devices ?? 0;
+
+  const devicesBehind = (version: TrustVersion): DevicesBehind => {
+    const rows = db
+      .select({ connected: deviceSync.connected, devices: count() })
+      .from(deviceSync)
+      .innerJoin(devices, eq(devices.id, deviceSync.device))
+      .where(and(lt(deviceSync.trustVersion, version), eq(devices.state, 'enrolled')))
+      .groupBy(deviceSync.connected)
+      .all();
+    const of = (connected: boolean): number => rows.find((row) => row.connected === connected)?.devices ?? 0;
+    return { connected: of(true), away: of(false) };
+  };
+
+  const put = ({ keyLabel, role, state, certificate, createdAt, changedAt }: AuthorityRecord): void => {
+    const values = {
+      role,
+      state,
+      certificate: certificate === undefined ? null : blob(certificate),
+      createdAt: createdAt.getTime(),
+      changedAt: changedAt.getTime(),
+    };
+    db.insert(authorities)
+      .values({ keyLabel, ...values })
+      .onConflictDoUpdate({ target: authorities.keyLabel, set: values })
+      .run();
+  };
+
+  const facts = (): AuthorityFacts => ({
+    records: allAuthorities(),
+    latestBundle: chain.latest(),
+    devicesUnder,
+    devicesBehind,
+  });
+
   return {
     async authorities() {
-      return transactions.read(() =>
-        db.select().from(authorities).orderBy(authorities.role).all().map(authorityRecord),
-      );
+      return transactions.read(allAuthorities);
     },
 
     async authority(role) {
-      return transactions.read(() => {
-        const row = db.select().from(authorities).where(eq(authorities.role, role)).get();
-        return row === undefined ? undefined : authorityRecord(row);
-      });
+      return transactions.read(() =>
+        allAuthorities().find((candidate) => candidate.role === role && candidate.state === 'current'),
+      );
     },
 
-    async putAuthority({ role, keyLabel, certificate }, at, audit) {
-      const row = { keyLabel, certificate: blob(certificate), createdAt: at.getTime() };
-      await transactions.write((journal) => {
-        db.insert(authorities)
-          .values({ role, ...row })
-          .onConflictDoUpdate({ target: authorities.role, set: row })
-          .run();
-        journal([audit], at);
+    async decideAuthorities(at, decide) {
+      const decided = await transactions.write((journal) => {
+        const outcome = decide(facts());
+        if (outcome.kind === 'change') for (const authority of outcome.put) put(authority);
+        journal(outcome.audit, at);
+        return { outcome };
       });
+      return decided.outcome;
+    },
+
+    async devicesUnder(keyLabel) {
+      return transactions.read(() => devicesUnder(keyLabel));
+    },
+
+    async devicesBehind(version) {
+      return transactions.read(() => devicesBehind(version));
     },
 
     async latestTrustBundle() {
-      return transactions.read(() => latest());
+      return transactions.read(() => chain.latest());
+    },
+
+    async releasedTrustVersion() {
+      return transactions.read(() => chain.releasedVersion());
     },
 
     async trustBundle(version) {
@@ -79,18 +127,7 @@ export function trustStore({ db, statements, transactions }: StoreContext): Trus
 
     async appendTrustBundle(bundle, at, audit) {
       await transactions.write((journal) => {
-        const fault = forkedBy(bundle, latest());
-        if (fault !== undefined) throw new CroupierError('trust.link-forked', `Trust bundle not added: ${fault}`);
-        db.insert(trustBundles)
-          .values({
-            version: bundle.version,
-            der: blob(bundle.der),
-            sha256: bundle.sha256,
-            body: canonicalJson(bundle.body),
-            issuedAt: Date.parse(bundle.body.issuedAt),
-            expiresAt: Date.parse(bundle.body.expiresAt),
-          })
-          .run();
+        chain.append(bundle);
         raiseDue(db, undefined, at);
         journal([audit], at);
       });

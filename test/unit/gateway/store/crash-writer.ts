@@ -12,9 +12,9 @@ import {
   rolloutId,
   rotation,
   second,
+  startRotation,
   targetMove,
   verified,
-  WALLET,
 } from '#test/support/store-fixtures.ts';
 
 const store = await openSqliteStore({ path: process.argv[2] ?? '', realm: REALM, busyTimeoutMs: 1_000 });
@@ -23,7 +23,7 @@ await importDevices(store, ...ids);
 await addKeySet(store);
 const certificates = [];
 for (const id of ids) certificates.push(await enrol(store, id));
-await store.startRotation(WALLET, second(10), () => rotation(1));
+await startRotation(store, rotation(1));
 for (let counter = 1; ; counter += 1) {
   const state = counter % 2 === 0 ? 'stored' : 'active';
   const batch = certificates.map((certificate) => verified(report(certificate.device, counter), certificate));
@@ -35,7 +35,7 @@ for (let counter = 1; ; counter += 1) {
         audit: [event('device.report', { details: { counter } })],
       }),
     ),
-    store.advanceRollout(rolloutId(1), second(counter), () => ({ kind: 'stay' })),
+    store.advanceRollout(rolloutId(1), second(counter), () => ({ kind: 'stay', until: undefined })),
   ]);
   process.stdout.write(`${counter}\n`);
 }

@@ -9,12 +9,12 @@ import {
   addKeySet,
   event,
   importDevices,
+  moveRollout,
   REALM,
-  rolloutId,
   rotation,
   second,
+  startRotation,
   version,
-  WALLET,
 } from '#test/support/store-fixtures.ts';
 import { temporaryDirectory } from './directories.ts';
 
@@ -159,18 +159,12 @@ describe('erasing a key version', () => {
     const path = join(temporaryDirectory(), 'croupier.db');
     const store = await open(path);
     await addKeySet(store);
-    await store.startRotation(WALLET, second(1), () => rotation(1));
+    const rollout = await startRotation(store, rotation(1));
     const holds = (bytes: string): boolean =>
       [path, `${path}-wal`].some((file) => existsSync(file) && readFileSync(file).includes(bytes));
     expect([holds('wrapped key 1'), holds('wrapped key 2')]).toEqual([true, true]);
     const erase = { version: version(1), state: 'destroyed', retired: true, erase: true } as const;
-    await store.advanceRollout(rolloutId(1), second(2), () => ({
-      kind: 'advance',
-      state: 'destroying',
-      versions: [erase],
-      finished: false,
-      audit: [event('rollout.destroying')],
-    }));
+    await moveRollout(store, rollout, 12, { state: 'destroying' }, { versions: [erase] });
     expect([holds('wrapped key 1'), holds('wrapped key 2')]).toEqual([false, true]);
     await store.close();
   });
