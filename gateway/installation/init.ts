@@ -33,6 +33,7 @@ import type { Store } from '#gateway/ports/store/index.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { loadAuthorities } from '#gateway/trust/authorities.ts';
 import { publishNextBundle } from '#gateway/trust/publish.ts';
+import { INTERMEDIATE_YEARS, ROOT_YEARS } from './ceremony.ts';
 import { resolveConfig, writeConfig } from './config-file.ts';
 import {
   dataDirectory,
@@ -78,8 +79,6 @@ export interface InitResult {
   readonly operators: readonly { readonly name: string; readonly role: Role; readonly tokenFile: string }[];
 }
 
-const ROOT_YEARS = 20;
-const INTERMEDIATE_YEARS = 5;
 const SIGNER_DAYS = 365 * 3;
 const CONSOLE: AuditActor = { type: 'console', id: 'init' };
 
@@ -261,7 +260,7 @@ async function openForBusiness(ceremony: Ceremony, hsm: KeyStore): Promise<void>
   await writePublicFile(data.policy, document);
   options.onStep?.('first trust bundle');
   const authorities = await loadAuthorities(store, hsm);
-  const bundlePorts = { ...ports, authorities: () => authorities, onPublished: () => {} };
+  const bundlePorts = { ...ports, random: options.random, authorities: () => authorities, onPublished: () => {} };
   await publishNextBundle(bundlePorts, { actor: CONSOLE, approval: undefined });
 }
 

@@ -278,6 +278,7 @@ export function decideProgress(
   }
   if (rollout.kind === 'key-version')
     return keySet === undefined ? STAY : decideAfterwards(rollout, keySet, progress, now);
+  if (rollout.preparedAt === undefined) return STAY;
   const behind = progress.waves.reduce((total, wave) => total + wave.total - wave.done, 0);
   return behind === 0
     ? advance(rollout, { state: 'completed', now, actor: GATEWAY, details: {} })

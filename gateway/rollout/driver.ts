@@ -38,7 +38,10 @@ export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
 
   /** Takes all steps of one rollout; returns when it is worth another look. */
   const step = async (rollout: RolloutRecord): Promise<Date | undefined> => {
-    if (rollout.state === 'approved' && rollout.preparedAt === undefined) await prepareRollout(store, clock, rollout);
+    if (rollout.preparedAt === undefined) {
+      const prepared = await prepareRollout(store, clock, rollout);
+      if (prepared.kind === 'advance' && prepared.due !== 'none') ports.onDue();
+    }
     for (;;) {
       const now = clock.now();
       const outcome = await store.advanceRollout(rollout.id, now, (current, keySet, tallies) =>

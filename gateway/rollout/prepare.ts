@@ -38,7 +38,7 @@ export async function prepareRollout(store: Store, clock: Clock, rollout: Rollou
   }
   const now = clock.now();
   return store.advanceRollout(rollout.id, now, (current, _, tallies) => {
-    if (current === undefined || current.state !== 'approved' || current.preparedAt !== undefined)
+    if (current === undefined || current.finishedAt !== undefined || current.preparedAt !== undefined)
       return { kind: 'stay', until: undefined };
     const { total, waves } = progressOf(current, tallies);
     const sizes = waves.map(({ name, total: size }) => `${name}: ${size}`);
@@ -46,7 +46,7 @@ export async function prepareRollout(store: Store, clock: Clock, rollout: Rollou
       kind: 'advance',
       rollout: { ...current, preparedAt: now },
       versions: [],
-      due: 'none',
+      due: current.state === 'active' ? 'all' : 'none',
       audit: [
         rolloutEvent(
           current,

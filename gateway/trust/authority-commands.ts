@@ -2,6 +2,7 @@
 import { checkIntermediate, checkRoot } from '#pki/ceremony/check.ts';
 import { intermediateLabel, intermediateSubject, type IntermediateName } from '#pki/ceremony/intermediate.ts';
 import { HSM_LABELS, ROOT_LABEL } from '#pki/ceremony/labels.ts';
+import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import { decodePemAll, encodePem } from '#pki/certificate/pem.ts';
 import { createCsr } from '#pki/csr/create.ts';
 import type { KeyAlgorithm, Signer } from '#pki/keys/signer.ts';
@@ -43,6 +44,12 @@ const WHAT = {
 } as const;
 
 const because = (reason: string | undefined): string => (reason === undefined ? '' : `: ${reason}`);
+
+/** What an approver compares with the record of the ceremony. */
+function fingerprintIn(certificates: string): string {
+  const [certificate] = decodePemAll('CERTIFICATE', certificates);
+  return certificate === undefined ? 'without a certificate' : `SHA-256 ${certificateFingerprint(certificate)}`;
+}
 
 function labelOf(role: PreparedRole, generation: number): string {
   return role === 'message-signer-standby'
@@ -113,10 +120,13 @@ export function authorityCommands(ports: AuthorityCommandPorts): AuthorityComman
   const someStep = (): Step => ({ at: clock.now(), actor: { type: 'gateway', id: 'desk' }, approval: undefined });
 
   /** The gateway uses what is decided, then tells the devices. Returns the bundle that says so, if a new one is needed. */
-  const takeUp = async (step: Step, always = false): Promise<number | null> => {
+  const takeUp = async (
+    step: Step,
+    { always = false, atOnce = false }: { readonly always?: boolean; readonly atOnce?: boolean } = {},
+  ): Promise<number | null> => {
     await authorities.reload();
     if (!always && isUpToDate(await store.latestTrustBundle(), authorities.get())) return null;
-    return (await publishNextBundle(bundlePorts, step)).version;
+    return (await publishNextBundle(bundlePorts, step, {}, { atOnce })).version;
   };
 
   const prepare: Command<'authority.prepare'> = {
@@ -167,8 +177,8 @@ export function authorityCommands(ports: AuthorityCommandPorts): AuthorityComman
   };
 
   const install: Command<'authority.install'> = {
-    summary: ({ role, reason }) =>
-      `trust another ${WHAT[role]}, and tell the devices with the next trust bundle${because(reason)}`,
+    summary: ({ role, certificates, reason }) =>
+      `trust another ${WHAT[role]}, ${fingerprintIn(certificates)}, from the next trust bundle on${because(reason)}`,
     check: async (request) => {
       await inspect(request);
     },
@@ -210,7 +220,7 @@ export function authorityCommands(ports: AuthorityCommandPorts): AuthorityComman
       const { put } = await decide(step, (facts) => decideSwitch(facts, request, step));
       const isOperations = request.role === 'operations-ca';
       if (isOperations) await recertifySigners(step);
-      const trustVersion = await takeUp(step, isOperations);
+      const trustVersion = await takeUp(step, { always: isOperations, atOnce: request.compromised });
       return { changed: put.map(statesOf), trustVersion };
     },
   };

@@ -1,4 +1,5 @@
 /** The side that faces the floor's connections: broker, reports in, updates out, rollouts on. */
+import { rolloutChanged } from '../api/views/rollouts.ts';
 import type { EmbeddedBroker, Denial } from '../broker/embedded.ts';
 import { createEmbeddedBroker } from '../broker/embedded.ts';
 import { TokenBucket } from '../broker/rate-limit.ts';
@@ -18,6 +19,8 @@ export interface Floor {
   readonly broker: EmbeddedBroker;
   readonly dispatcher: Worker;
   readonly rollouts: Worker;
+  /** Puts the latest bundle that every device may have on the retained topic, if it is not there yet. */
+  readonly announceReleased: () => void;
 }
 
 /** A thief who knocks fast must not fill the audit trail: what exceeds this is in the log and the metrics alone. */
@@ -75,12 +78,26 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     windows: policy.windows,
     signer: () => authorities.get().messageSigner,
   });
+  let announced = 0;
+  const announce = async (): Promise<void> => {
+    const released = await store.releasedTrustVersion();
+    const bundle = released > announced ? await store.trustBundle(released) : undefined;
+    if (bundle === undefined) return;
+    announced = released;
+    await announceTrust(broker, realm, bundle);
+  };
+  const announceReleased = (): void => {
+    announce().catch((error: unknown) => log.warn({}, `trust bundle not announced: ${errorMessage(error)}`));
+  };
   const rollouts = createRolloutDriver({
     store,
     clock,
     log,
     onDue: () => dispatcher.ring(),
-    onAdvance: ({ id, state }) => feed.publish({ type: 'rollout', rollout: id, state }),
+    onAdvance: (rollout) => {
+      feed.publish(rolloutChanged(rollout));
+      if (rollout.kind === 'trust-bundle') announceReleased();
+    },
   });
   const invalidReports = new TokenBucket(DENIALS_ON_RECORD, clock.monotonic());
   const intake = createIntake({
@@ -112,7 +129,6 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
   for (const worker of [presence, intake, rollouts, dispatcher]) closing.add(() => worker.stop());
   closing.add(() => broker.close());
 
-  const bundle = await store.latestTrustBundle();
-  if (bundle !== undefined) await announceTrust(broker, realm, bundle);
-  return { broker, dispatcher, rollouts };
+  await announce();
+  return { broker, dispatcher, rollouts, announceReleased };
 }

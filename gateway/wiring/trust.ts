@@ -1,30 +1,28 @@
 /** What follows a change of trust: bundles that are announced, listeners that change their certificates, files for people. */
 import path from 'node:path';
 import { encodePemAll } from '#pki/certificate/pem.ts';
-import { errorMessage } from '#schema/errors.ts';
 import { writePublicFile } from '../installation/data-directory.ts';
 import { authoritiesIn, isCertified } from '../trust/lineage.ts';
-import { announceTrust, isUpToDate, publishNextBundle, type NextBundlePorts } from '../trust/publish.ts';
+import { isUpToDate, publishNextBundle, type NextBundlePorts } from '../trust/publish.ts';
 import type { Floor } from './floor.ts';
 import type { Foundation } from './foundation.ts';
 
 /** Everything that publishing the next trust bundle needs and wakes. */
 export function nextBundlePorts(
-  { config, store, authorities, policy, feed, clock, log }: Foundation,
-  { broker, dispatcher, rollouts }: Floor,
+  { config, store, authorities, policy, feed, clock, random }: Foundation,
+  { announceReleased, dispatcher, rollouts }: Floor,
 ): NextBundlePorts {
   const { realm } = config;
   return {
     realm,
     store,
     clock,
+    random,
     policy: policy.get,
     authorities: authorities.get,
     onPublished: (bundle) => {
       feed.publish({ type: 'trust', version: bundle.version });
-      announceTrust(broker, realm, bundle).catch((error: unknown) =>
-        log.warn({}, `trust bundle not announced: ${errorMessage(error)}`),
-      );
+      announceReleased();
       dispatcher.ring();
       rollouts.ring();
     },
