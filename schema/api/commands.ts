@@ -75,8 +75,9 @@ export const KeysetRotate = z.strictObject({
   ...rolloutTerms,
 });
 export const KeysetCompromise = z.strictObject({ keySet: KeySetName, version: KeyVersionNumber, reason: Reason });
+export const CampaignCause = z.enum(['ca-rollover', 'policy', 'compromise']);
 export const EnrolmentCampaign = z.strictObject({
-  cause: z.enum(['ca-rollover', 'policy', 'compromise']),
+  cause: CampaignCause,
   reason: Reason,
   selector: Selector.default({}),
   /** Only certificates of this CA (its key label). */
@@ -112,6 +113,32 @@ export const AlertAcknowledge = z.strictObject({
   note: Reason,
 });
 
+export const AuthorityPrepare = z.strictObject({
+  role: z.enum(['device-ca', 'operations-ca', 'message-signer-standby']),
+  reason: Reason.optional(),
+});
+export const AuthorityInstall = z.strictObject({
+  role: z.enum(['device-ca', 'operations-ca', 'root']),
+  /** PEM: the certificate of the authority, then those above it. */
+  certificates: z.string().max(65_536),
+  reason: Reason.optional(),
+});
+export const AuthoritySwitch = z.strictObject({
+  role: z.enum(['device-ca', 'operations-ca', 'root', 'message-signer', 'message-signer-standby']),
+  /** Message signers: the one that leaves is not trusted any more. */
+  compromised: z.boolean().default(false),
+  /** Although connected devices do not know the next one yet. */
+  force: z.boolean().default(false),
+  reason: Reason.optional(),
+});
+export const AuthorityWithdraw = z.strictObject({
+  /** Label of the authority's key. */
+  keyLabel: z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, 'not the label of an authority'),
+  /** Although devices still have certificates of it. */
+  force: z.boolean().default(false),
+  reason: Reason.optional(),
+});
+
 export const ApprovalDecision = z.strictObject({
   approval: ApprovalId,
   /** Hash of the request that the approver has read. */
@@ -141,6 +168,10 @@ export interface CommandRequests {
   readonly 'rollout.exempt': z.infer<typeof RolloutExempt>;
   readonly 'rollout.sign-off': z.infer<typeof RolloutSignOff>;
   readonly 'trust.publish': z.infer<typeof TrustPublish>;
+  readonly 'authority.prepare': z.infer<typeof AuthorityPrepare>;
+  readonly 'authority.install': z.infer<typeof AuthorityInstall>;
+  readonly 'authority.switch': z.infer<typeof AuthoritySwitch>;
+  readonly 'authority.withdraw': z.infer<typeof AuthorityWithdraw>;
   readonly 'alert.acknowledge': z.infer<typeof AlertAcknowledge>;
 }
 
@@ -169,6 +200,10 @@ export const COMMANDS: { readonly [A in CommandAction]: z.ZodType<CommandRequest
   'rollout.exempt': RolloutExempt,
   'rollout.sign-off': RolloutSignOff,
   'trust.publish': TrustPublish,
+  'authority.prepare': AuthorityPrepare,
+  'authority.install': AuthorityInstall,
+  'authority.switch': AuthoritySwitch,
+  'authority.withdraw': AuthorityWithdraw,
   'alert.acknowledge': AlertAcknowledge,
 };
 
