@@ -101,6 +101,8 @@ export function createCheckpointer(options: CheckpointerOptions): Checkpointer {
   /** When the record was seen that waits longest for its seal. */
   let waitingSince: number | undefined;
   let sealing: Promise<void> = Promise.resolve();
+  /** It has been put on record that the chain is broken; once is enough until it holds again. */
+  let isToldBroken = false;
 
   const sealNow = async (): Promise<void> => {
     const last = await store.latestCheckpoint();
@@ -112,6 +114,7 @@ export function createCheckpointer(options: CheckpointerOptions): Checkpointer {
     const at = clock.now();
     await store.addCheckpoint(await signHead(head, last, realm, at, options.signer()), at);
     waitingSince = undefined;
+    isToldBroken = false;
     log.debug({ seq: head.seq }, 'audit trail sealed');
   };
 
@@ -133,11 +136,30 @@ export function createCheckpointer(options: CheckpointerOptions): Checkpointer {
   };
 
   const lookAgain = (): void => worker.ringAt(new Date(clock.now().getTime() + Math.min(LOOK_MS, options.every)));
-  const complain = (error: unknown): void => {
-    const { code } = asCroupierError(error, 'internal.unexpected');
-    const text = `audit trail not sealed: ${errorMessage(error)}`;
-    if (code === 'audit.broken') log.error({ code }, text);
-    else log.warn({ code }, text);
+  /** Whoever broke the trail did not want it known: what is written behind the break raises an alert. */
+  const tellBroken = async (fault: string): Promise<void> => {
+    if (isToldBroken) return;
+    isToldBroken = true;
+    const actor = { type: 'gateway', id: 'audit' } as const;
+    const event = {
+      action: 'audit.checkpoint',
+      outcome: 'error',
+      code: 'audit.broken',
+      actor,
+      details: { fault },
+    } as const;
+    await store.appendAudit([event], clock.now());
+  };
+  const complain = (cause: unknown): void => {
+    const { code } = asCroupierError(cause, 'internal.unexpected');
+    const fault = errorMessage(cause);
+    const text = `audit trail not sealed: ${fault}`;
+    if (code !== 'audit.broken') {
+      log.warn({ code }, text);
+      return;
+    }
+    log.error({ code }, text);
+    tellBroken(fault).catch((error: unknown) => log.error({ code }, `alert not raised: ${errorMessage(error)}`));
   };
   const worker: Worker = createWorker(
     clock,

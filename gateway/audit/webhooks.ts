@@ -172,32 +172,37 @@ function createWebhook(
     return 'wait';
   };
 
-  /** Follows the trail to its end, or to what has to wait. What has become too old for a receiver that is away is passed over. */
+  /** Follows the trail to its end, or to what has to wait. What is too old for a receiver that is away is passed over. */
   const follow = async (): Promise<void> => {
     let given: GivenUp | undefined;
-    for (;;) {
-      const page = await store.auditRecords(cursor, PAGE);
+    let position = cursor;
+    for (let isMore = true; isMore;) {
+      const page = await store.auditRecords(position, PAGE);
+      isMore = page.length === PAGE;
       for (const record of page) {
         if (stopping.signal.aborted) return;
         if (isWanted(record)) {
-          if (given !== undefined && !isTooOld(record)) break;
+          if (given !== undefined && !isTooOld(record)) {
+            isMore = false;
+            break;
+          }
           const result: Awaited<ReturnType<typeof deliver>> =
             given === undefined ? await deliver(record) : giveUp(record, given.fault, given);
           if (result === 'wait') return;
           if (result !== 'done') given = result;
         }
-        if (given === undefined) cursor = record.seq;
+        position = record.seq;
+        if (given === undefined) cursor = position;
         if (unsaved >= SAVE_EVERY) await save();
       }
-      if (given !== undefined) {
-        await tell(given);
-        cursor = given.last;
-        waiting = undefined;
-        backOff(0);
-        return;
-      }
-      if (page.length < PAGE) return;
+      // Whoever else has work gets a turn, however long the trail is.
+      await new Promise<void>((resolve) => setImmediate(resolve));
     }
+    if (given === undefined) return;
+    await tell(given);
+    cursor = given.last;
+    waiting = undefined;
+    backOff(0);
   };
 
   const lookIn = (ms: number): void => worker.ringAt(new Date(clock.now().getTime() + ms));

@@ -1,5 +1,7 @@
 /** The files of a webhook: its secret, and the certificates it trusts. */
 import { open, readFile } from 'node:fs/promises';
+import { parseCertificate } from '#pki/certificate/parse.ts';
+import { decodePemAll } from '#pki/certificate/pem.ts';
 import type { WebhookConfig } from '#schema/config.ts';
 import { CroupierError, errorMessage } from '#schema/errors.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
@@ -34,11 +36,18 @@ export async function readWebhookSecrets(file: string): Promise<readonly Webhook
 }
 
 async function readCa(file: string): Promise<string> {
+  const what = `the ca file ${file}`;
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new CroupierError('config.missing', `${what} cannot be read: ${errorMessage(cause)}`, { cause });
+  });
   try {
-    return await readFile(file, 'utf8');
+    const certificates = decodePemAll('CERTIFICATE', text).map(parseCertificate);
+    if (certificates.length === 0)
+      throw new CroupierError('certificate.malformed', 'there is no PEM block CERTIFICATE');
   } catch (cause) {
-    throw new CroupierError('config.missing', `the ca file ${file} cannot be read: ${errorMessage(cause)}`, { cause });
+    throw new CroupierError('config.invalid', `${what} does not hold certificates: ${errorMessage(cause)}`, { cause });
   }
+  return text;
 }
 
 /** Errors: `config.missing`, `config.invalid`. */

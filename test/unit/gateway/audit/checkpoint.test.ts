@@ -144,6 +144,50 @@ describe('checkpoints', () => {
     await trail.checkpointer.seal();
     expect(await sealed()).toHaveLength(2);
   });
+
+  test('a trail that is found broken raises one alert, however often it is looked at; once it holds, it is sealed again', async () => {
+    await trail.write(2);
+    await trail.checkpointer.seal();
+    const { store, clock, signer } = trail;
+    let isBroken = true;
+    let looks = 0;
+    const own = createCheckpointer({
+      store: {
+        ...store,
+        auditRecords: async (after, limit) => {
+          looks += 1;
+          const records = await store.auditRecords(after, limit);
+          return isBroken ? records.map((record) => ({ ...record, action: 'test.forged' })) : records;
+        },
+      },
+      clock,
+      log: silentLog,
+      realm: REALM,
+      signer: () => signer,
+      every: 60_000,
+      records: 1,
+    });
+    const lookTimes = (times: number): Promise<unknown> => {
+      const wanted = looks + times;
+      return waitUntil(
+        () => {
+          clock.advance(1_000);
+          return looks >= wanted;
+        },
+        () => `${times} looks`,
+      );
+    };
+    const alarms = async (): Promise<readonly number[]> =>
+      (await store.alerts({ limit: 10 })).map(({ code, occurrences }) => (code === 'audit.broken' ? occurrences : 0));
+    await trail.write(1);
+    await lookTimes(4);
+    expect(await alarms()).toEqual([1]);
+    isBroken = false;
+    await lookTimes(1);
+    await own.close();
+    expect((await sealed()).length).toBeGreaterThan(1);
+    expect(await alarms()).toEqual([1]);
+  });
 });
 
 describe('exports', () => {
