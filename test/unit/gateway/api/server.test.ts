@@ -129,7 +129,7 @@ describe('the operator API', () => {
       const document = POLICY.replace('validity: 30d', 'validity: 60d');
       const plan = PolicyPlanView.parse((await api.call('ada', 'policy.plan', { body: { document } })).body);
       expect(plan.replaces).toBe(policy?.sha256);
-      expect(plan.changes).toEqual(['~ classes.egm.validity: 2592000000 -> 5184000000']);
+      expect(plan.changes).toEqual(['~ classes.egm.validity: 30d -> 60d']);
     });
   });
 
