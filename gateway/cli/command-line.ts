@@ -8,6 +8,8 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { registerApply } from './commands/apply.ts';
 import { registerApproval } from './commands/approval.ts';
 import { registerAudit } from './commands/audit.ts';
+import { registerAuthority } from './commands/authority.ts';
+import { registerCeremony } from './commands/ceremony.ts';
 import { registerDevice } from './commands/device.ts';
 import { registerDoctor } from './commands/doctor.ts';
 import { registerGateway } from './commands/gateway.ts';
@@ -37,6 +39,8 @@ const COMMANDS: readonly Register[] = [
   registerRotate,
   registerRollout,
   registerTrust,
+  registerAuthority,
+  registerCeremony,
   registerAudit,
 ];
 

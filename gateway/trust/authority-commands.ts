@@ -103,16 +103,15 @@ export function authorityCommands(ports: AuthorityCommandPorts): AuthorityComman
   };
 
   const factsNow = async (): Promise<AuthorityFacts> => {
-    const latestBundle = await store.latestTrustBundle();
+    const released = await store.releasedTrustVersion();
     const records = await store.authorities();
-    const behind =
-      latestBundle === undefined ? { connected: 0, away: 0 } : await store.devicesBehind(latestBundle.version);
+    const behind = await store.devicesBehind(released);
     const under = new Map<string, number>();
     for (const { keyLabel, role } of records)
       if (role === 'device-ca') under.set(keyLabel, await store.devicesUnder(keyLabel));
     return {
       records,
-      latestBundle,
+      releasedBundle: await store.trustBundle(released),
       devicesUnder: (keyLabel) => under.get(keyLabel) ?? 0,
       devicesBehind: () => behind,
     };

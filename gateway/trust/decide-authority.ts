@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer';
 import { CroupierError } from '#schema/errors.ts';
 import type { AuditEvent } from '#schema/audit.ts';
+import { parseCertificate } from '#pki/certificate/parse.ts';
 import type { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import type { AuthorityRecord, AuthorityRole, AuthorityState } from '#gateway/ports/store/records.ts';
 import type { AuthorityFacts, AuthorityOutcome } from '#gateway/ports/store/trust.ts';
@@ -171,23 +172,25 @@ export function decideRoot(
   ]);
 }
 
-function isNamedBy(bundle: TrustBundle, { role, certificate }: CertifiedAuthority): boolean {
-  if (!isAnchorRole(role)) return true;
-  return bundle.anchors[PURPOSE_OF[role]].includes(Buffer.from(certificate).toString('base64'));
+function isNamedBy({ anchors, messageSigners }: TrustBundle, { role, certificate }: CertifiedAuthority): boolean {
+  if (isAnchorRole(role)) return anchors[PURPOSE_OF[role]].includes(Buffer.from(certificate).toString('base64'));
+  const { spkiSha256 } = parseCertificate(certificate);
+  return messageSigners.some((entry) => entry.spkiSha256 === spkiSha256);
 }
 
-/** Why devices are not ready for what is next; undefined if they are. */
+/** Why devices are not ready for what is to be used from now on; undefined if they are. */
 function unready(
-  { latestBundle, devicesBehind }: AuthorityFacts,
+  { releasedBundle, devicesBehind }: AuthorityFacts,
   next: CertifiedAuthority,
   force: boolean,
 ): string | undefined {
-  if (latestBundle === undefined || !isNamedBy(latestBundle.body, next))
-    return `no trust bundle names ${next.keyLabel} yet: publish one (croupier trust publish)`;
-  const { connected } = devicesBehind(latestBundle.version);
+  const { keyLabel } = next;
+  if (releasedBundle === undefined || !isNamedBy(releasedBundle.body, next))
+    return `no trust bundle that names ${keyLabel} is released yet: let its rollout go on (croupier rollout list)`;
+  const { connected } = devicesBehind(releasedBundle.version);
   return connected === 0 || force
     ? undefined
-    : `${connected} connected devices do not hold trust bundle ${latestBundle.version} yet, which names ${next.keyLabel}: wait for them, or force it`;
+    : `${connected} connected devices do not hold trust bundle ${releasedBundle.version} yet, which names ${keyLabel}: wait for them, or force it`;
 }
 
 function switchToNext(facts: AuthorityFacts, role: PreparedRole | 'root', force: boolean, step: Step): Decision {
@@ -207,11 +210,15 @@ function switchToNext(facts: AuthorityFacts, role: PreparedRole | 'root', force:
 }
 
 /** Current and standby change places; one that is compromised leaves, and the other signs what comes. */
-function switchSigners({ records }: AuthorityFacts, compromised: boolean, step: Step): Decision {
+function switchSigners(facts: AuthorityFacts, compromised: boolean, force: boolean, step: Step): Decision {
+  const { records } = facts;
   const current = inState(records, 'message-signer', 'current');
   const standby = inState(records, 'message-signer-standby', 'current');
-  if (current === undefined || standby === undefined)
+  if (current === undefined || standby === undefined || !isCertified(standby))
     return refuse('switch', step, 'message-signer', 'there is no standby to switch to: prepare one, and switch to it');
+  // What a compromised key could do is worse than devices that take the next update late.
+  const fault = compromised ? undefined : unready(facts, standby, force);
+  if (fault !== undefined) return refuse('switch', step, standby.keyLabel, fault);
   return change('switch', step, records, [
     compromised
       ? moved(current, { state: 'compromised' }, step)
@@ -241,7 +248,7 @@ export function decideSwitch(
   step: Step,
 ): Decision {
   const { role, compromised, force } = wanted;
-  if (role === 'message-signer') return switchSigners(facts, compromised, step);
+  if (role === 'message-signer') return switchSigners(facts, compromised, force, step);
   if (!compromised) return switchToNext(facts, role, force, step);
   if (role === 'message-signer-standby') return replaceStandby(facts, step);
   const message = `only message signers are switched as compromised: switch the ${role}, then withdraw the old one`;

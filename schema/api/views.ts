@@ -1,5 +1,6 @@
 /** Every view of the operator API: what its routes answer. */
 export * from './views/alerts.ts';
+export * from './views/authorities.ts';
 export * from './views/common.ts';
 export * from './views/devices.ts';
 export * from './views/gateway.ts';

@@ -15,7 +15,8 @@ export interface DevicesBehind {
 export interface AuthorityFacts {
   /** Every one that ever was. */
   readonly records: readonly AuthorityRecord[];
-  readonly latestBundle: TrustBundleRecord | undefined;
+  /** The latest that every device should hold, and gets when it returns; a rollout may be bringing later ones to some. */
+  readonly releasedBundle: TrustBundleRecord | undefined;
   /** Enrolled or quarantined devices whose certificate in use was issued by the CA of this key. */
   readonly devicesUnder: (keyLabel: string) => number;
   /** Enrolled devices that have not proved to hold this trust bundle. */

@@ -75,7 +75,7 @@ export function trustStore(context: StoreContext): TrustStore {
 
   const facts = (): AuthorityFacts => ({
     records: allAuthorities(),
-    latestBundle: chain.latest(),
+    releasedBundle: numbered({ version: chain.releasedVersion() }),
     devicesUnder,
     devicesBehind,
   });
