@@ -1,11 +1,10 @@
 /** An update as the device reads it; what the gateway's compose seals and signs, in clear. */
 import type { PlannedUpdate } from '#gateway/ports/store/delivery.ts';
-import { Seq, Sha256, type Realm } from '#schema/ids.ts';
+import { Seq, type Realm } from '#schema/ids.ts';
 import type { KeyringUpdate, Update } from '#schema/messages/update.ts';
 import { deliveryOf } from './key-versions.ts';
 import type { SentUpdate } from './node.ts';
-
-const DIGEST_DIGITS = 64;
+import { digestOf, timestamp } from './stand-ins.ts';
 
 function keyringOf({ keySet, revision, active, accept, destroy, deliver }: PlannedUpdate['keyrings'][number]): KeyringUpdate {
   const keys = deliver.flatMap((version) => {
@@ -16,7 +15,7 @@ function keyringOf({ keySet, revision, active, accept, destroy, deliver }: Plann
 }
 
 export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Date, validity: number): SentUpdate {
-  const time = now.toISOString();
+  const time = timestamp(now.getTime());
   const { renew } = planned;
   const update: Update = {
     v: 1,
@@ -25,7 +24,7 @@ export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Da
     device: planned.device.id,
     seq: Seq.parse(planned.seq),
     issuedAt: time,
-    expiresAt: new Date(now.getTime() + validity).toISOString(),
+    expiresAt: timestamp(now.getTime() + validity),
     nonce: planned.nonce ?? null,
     trustVersion: planned.trustVersion,
     keyrings: planned.keyrings.map(keyringOf),
@@ -34,7 +33,7 @@ export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Da
   };
   return {
     update,
-    digest: Sha256.parse(planned.seq.toString(16).padStart(DIGEST_DIGITS, '0')),
+    digest: digestOf(planned.seq, 0),
     linksFrom: planned.trustFrom,
     linksTo: planned.trustVersion,
   };

@@ -10,13 +10,14 @@ import type { BusyOracle } from '#agent/view.ts';
 import { errorCode } from '#schema/errors.ts';
 import {
   Seq,
-  Sha256,
   TrustVersion,
   type DeviceId,
   type KeySetName,
   type KeyVersionNumber,
   type Realm,
+  type Sha256,
 } from '#schema/ids.ts';
+import { digestOf, nonceOf, readNonce, timestamp } from './stand-ins.ts';
 import type { Report, ReportedKeyring, UpdateResult } from '#schema/messages/report.ts';
 import type { Update } from '#schema/messages/update.ts';
 
@@ -38,8 +39,6 @@ const NONCE_LIFE_MS = 5 * 60_000;
 const REFUSAL_INTERVAL_MS = 60_000;
 /** Stands for the bytes of every key: the model has none. */
 const NO_BYTES = new Uint8Array(0);
-const DIGEST_DIGITS = 64;
-const NONCE_DIGITS = 22;
 
 export interface DeviceIdentity {
   readonly serial: Report['identity']['serial'];
@@ -68,9 +67,10 @@ export class ModelDevice {
   private lastDigest: Sha256 | undefined;
   private results: readonly UpdateResult[] = [];
   private told: readonly UpdateResult[] = [];
+  /** The last report, until the broker has taken it. */
   private last: MadeReport | undefined;
+  private lastReport: Sha256 | null = null;
   private counter = 0;
-  private acknowledged = 0;
   private boot = 0;
   private bootId = '';
   private bootCounter = 0;
@@ -92,23 +92,22 @@ export class ModelDevice {
   /** Its clock is not to be believed until the gateway has answered once. */
   powerOn(): void {
     this.boot += 1;
-    this.bootId = `00000000-0000-4000-8000-${this.boot.toString(16).padStart(12, '0')}`;
+    this.bootId = `${this.boot.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
     this.bootCounter = this.counter;
     this.clockTrusted = false;
     this.told = [];
     this.refusedAt = Number.NEGATIVE_INFINITY;
-    this.acknowledged = 0;
   }
 
   /** A report that nobody acknowledged goes first, then a fresh one. */
   connected(now: number): void {
-    if (this.last !== undefined && this.acknowledged < this.counter) this.outbox.push(this.last);
+    if (this.last !== undefined) this.outbox.push(this.last);
     this.report(now);
   }
 
   /** The broker has taken this report. */
   acknowledge({ report }: MadeReport): void {
-    this.acknowledged = Math.max(this.acknowledged, report.counter);
+    if (report.counter === this.counter) this.last = undefined;
     this.told = report.results;
   }
 
@@ -134,7 +133,9 @@ export class ModelDevice {
         this.apply(update, digest, now);
         return;
       case 'repeat':
-        if (this.last !== undefined) this.outbox.push(this.last);
+        // One that was taken already is not kept: a fresh report says the same.
+        if (this.last === undefined) this.report(now);
+        else this.outbox.push(this.last);
         return;
       case 'walk-trust':
         this.refuse(update.seq, 'trust.link-missing', now);
@@ -166,8 +167,7 @@ export class ModelDevice {
   report(now: number): void {
     // Without a connection none is made: the one on connecting tells everything.
     if (!this.isOnline) return;
-    const results = this.results.filter((result) => !this.told.includes(result));
-    this.results = results;
+    if (this.results.length > 0) this.results = this.results.filter((result) => !this.told.includes(result));
     this.counter += 1;
     const report: Report = {
       v: 1,
@@ -176,17 +176,18 @@ export class ModelDevice {
       device: this.id,
       bootId: this.bootId,
       counter: this.counter,
-      nonce: `${now.toString(36)}-${this.counter}`.padStart(NONCE_DIGITS, '0'),
+      nonce: nonceOf(now, this.counter),
       lastSeq: this.lastSeq,
       trustVersion: this.trustVersion,
       identity: this.identity,
       keyrings: this.reportedKeyrings(),
-      results: [...results],
-      clock: { now: new Date(now).toISOString(), trusted: this.clockTrusted },
+      results: [...this.results],
+      clock: { now: timestamp(now), trusted: this.clockTrusted },
       agent: AGENT,
-      previous: this.last?.digest ?? null,
+      previous: this.lastReport,
     };
-    this.last = { report, digest: digestOf(this.boot, this.counter) };
+    this.lastReport = digestOf(this.counter, this.boot);
+    this.last = { report, digest: this.lastReport };
     this.outbox.push(this.last);
   }
 
@@ -247,9 +248,9 @@ export class ModelDevice {
   }
 
   private isFresh(nonce: string | null, now: number): boolean {
-    const [, sentAt, counter] = /^0*([0-9a-z]+)-([0-9]+)$/.exec(nonce ?? '') ?? [];
-    if (sentAt === undefined || Number(counter) <= this.bootCounter) return false;
-    return now - Number.parseInt(sentAt, 36) < NONCE_LIFE_MS;
+    if (nonce === null) return false;
+    const { madeAt, counter } = readNonce(nonce);
+    return counter > this.bootCounter && now - madeAt < NONCE_LIFE_MS;
   }
 
   private facts() {
@@ -270,9 +271,6 @@ interface Start {
   readonly identity: DeviceIdentity;
   readonly trustVersion: TrustVersion;
 }
-
-const digestOf = (boot: number, counter: number): Sha256 =>
-  Sha256.parse(`${boot.toString(16)}f${counter.toString(16)}`.padStart(DIGEST_DIGITS, '0'));
 
 function openedKeys(update: Update): OpenedByKeySet {
   const opened = new Map<KeySetName, OpenedKeys>();

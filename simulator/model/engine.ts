@@ -8,6 +8,7 @@ import { renewBeforeConnecting, renewsIfAsked } from './identity.ts';
 import type { ModelNode } from './node.ts';
 import { World, type WorldListener } from './world.ts';
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
+import { isOnItsWay } from '#gateway/rollout/begin.ts';
 import { targetsOf, selectorOf } from '#gateway/rollout/targets.ts';
 import { createWindows, type SiteWindows } from '#gateway/rollout/window.ts';
 import type { ErrorCode } from '#schema/errors.ts';
@@ -54,8 +55,11 @@ const SILENCE_MS = 90_000;
 const REPORT_INTERVAL_MS = 15 * 60_000;
 /** Updates that the gateway seals and signs in a second. */
 const UPDATES_PER_SECOND = 1_000;
-/** How long after a change the rollout is looked at: reports come by the hundred, presence changes all day. */
-const SETTLE_MS = { target: 1_000, presence: 30_000 } as const;
+/** How long after a change a rollout is looked at. Reports come by the hundred; presence changes all day. */
+const SETTLE_MS = 1_000;
+const PRESENCE_SETTLES_MS = 60_000;
+/** Once a change is in use, who is connected decides nothing any more. */
+const PRESENCE_SETTLES_IN_USE_MS = 3_600_000;
 
 export class Engine {
   readonly realm: Realm;
@@ -86,7 +90,7 @@ export class Engine {
     this.world = new World(trust, {
       due: (node) => this.raised(node),
       moved: (rollout, by) => {
-        this.lookAt(rollout, this.now + SETTLE_MS[by]);
+        this.lookAt(rollout, this.now + settling(rollout, by));
         told.moved(rollout, by);
       },
       targetStep: (node, before, after) => told.targetStep(node, before, after),
@@ -405,4 +409,9 @@ export class Engine {
         : { kind: 'advance', rollout: { ...current, preparedAt: this.date }, versions: [], due: 'none', audit: [] },
     );
   }
+}
+
+function settling(rollout: RolloutRecord, by: 'target' | 'presence'): number {
+  if (by === 'target') return SETTLE_MS;
+  return isOnItsWay(rollout) ? PRESENCE_SETTLES_MS : PRESENCE_SETTLES_IN_USE_MS;
 }
