@@ -5,6 +5,7 @@ import { EXIT_OK, EXIT_USAGE, exitCodeOf } from '#schema/exit-code.ts';
 import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import { systemRandom, type Random } from '#schema/runtime/random.ts';
 import packageJson from '../../package.json' with { type: 'json' };
+import { registerAlert } from './commands/alert.ts';
 import { registerApply } from './commands/apply.ts';
 import { registerApproval } from './commands/approval.ts';
 import { registerAudit } from './commands/audit.ts';
@@ -41,6 +42,7 @@ const COMMANDS: readonly Register[] = [
   registerTrust,
   registerAuthority,
   registerCeremony,
+  registerAlert,
   registerAudit,
 ];
 

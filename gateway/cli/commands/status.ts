@@ -1,8 +1,10 @@
 /** `croupier status`: the running gateway about itself. */
+import { ALERT_SEVERITIES } from '#schema/audit.ts';
 import type { StatusView } from '#schema/api/views.ts';
 import type { Context, Outcome } from '../context.ts';
 import { facts, type Cell } from '../output/table.ts';
 import type { Paint } from '../output/text.ts';
+import { SEVERITY_STYLES } from './alert.ts';
 import type { Register } from './registration.ts';
 
 export const registerStatus: Register = (program, run) => {
@@ -17,6 +19,17 @@ export const registerStatus: Register = (program, run) => {
       }),
     );
 };
+
+/** Coloured like the worst of them. */
+function alertsOf({ openAlerts }: StatusView): Cell {
+  const open = ALERT_SEVERITIES.filter((severity) => openAlerts[severity] > 0);
+  const [worst] = open;
+  if (worst === undefined) return 0;
+  return {
+    text: open.map((severity) => `${openAlerts[severity]} ${severity}`).join(', '),
+    style: SEVERITY_STYLES[worst],
+  };
+}
 
 function describe(status: StatusView, paint: Paint): string {
   const { ports, devices, hsm, audit } = status;
@@ -49,6 +62,7 @@ function describe(status: StatusView, paint: Paint): string {
         'audit',
         `${audit.seq} records, ${audit.checkpoint === null ? 'no checkpoint yet' : `signed up to ${audit.checkpoint.seq}`}`,
       ],
+      ['open alerts', alertsOf(status)],
       ['open rollouts', status.openRollouts],
       ['approvals waiting', status.pendingApprovals],
       ['enrolments waiting', status.pendingEnrolments],

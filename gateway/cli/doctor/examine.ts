@@ -13,6 +13,7 @@ import { checkAudit, checkDatabase, checkGovernance } from './database.ts';
 import { checkHsm } from './hsm.ts';
 import { checkListeners } from './listeners.ts';
 import { checkClock, checkDataDirectory, checkDisk, checkRootToken, checkRuntime } from './machine.ts';
+import { checkWebhooks } from './webhooks.ts';
 
 /** Looks at an installation, whether its gateway runs or not; changes nothing in it. */
 export async function examine(directory: string, clock: Clock): Promise<readonly Finding[]> {
@@ -31,6 +32,7 @@ export async function examine(directory: string, clock: Clock): Promise<readonly
     return [...findings, failure('configuration', error), skipped('everything else', 'needs the configuration')];
   }
   findings.push(...(await attempt('gateway', () => checkListeners(data, config))));
+  findings.push(...(await checkWebhooks(config, clock)));
   const database = await checkDatabase(config);
   findings.push(...database);
   const readable = database.every(({ state }) => state === 'ok');
