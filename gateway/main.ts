@@ -26,6 +26,7 @@ import type { HealthCheck } from './public/resources.ts';
 import { caCertificates } from './trust/authorities.ts';
 import { openDesk } from './wiring/desk.ts';
 import { openFloor } from './wiring/floor.ts';
+import { rolloutPlanner } from './wiring/plan-rollout.ts';
 import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
 import { nextBundlePorts, publishIfBehind, writeCaFiles } from './wiring/trust.ts';
 import { openWebhooks } from './wiring/webhooks.ts';
@@ -110,7 +111,13 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   const startedAt = clock.now();
   const version = await packageVersion();
   let lags = (): readonly WebhookLag[] => [];
-  const registry = createMetrics({ store, hsm: () => keyStore.health(), webhooks: () => lags() });
+  const registry = createMetrics({
+    store,
+    clock,
+    policy: policy.get,
+    hsm: () => keyStore.health(),
+    webhooks: () => lags(),
+  });
   const ownTls = (): Promise<TlsIdentity> =>
     ensureTlsIdentity(data, config, gatewayCeremony(foundation), authorities.get().operationsCa, async () => {
       const operations = await store.authority('operations-ca');
@@ -212,6 +219,8 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     store,
     desk,
     feed,
+    policy: policy.get,
+    planRollout: rolloutPlanner({ realm, store, clock, random, policy: policy.get, authorities: authorities.get }),
     status: () =>
       readStatus({ realm, version, startedAt, ports: () => ports, store, clock, hsm: () => keyStore.health() }),
     metrics: () => registry.render(),

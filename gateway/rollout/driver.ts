@@ -17,7 +17,8 @@ export interface RolloutDriverPorts {
   readonly onAdvance?: (rollout: RolloutRecord) => void;
 }
 
-const IDLE_MS = 2_000;
+/** Counts are a few rows, so that looking is cheap; another process may have changed something. */
+const IDLE_MS = 500;
 /** Many reports move many targets; the counts are looked at this often at the most. */
 const SETTLE_MS = 100;
 const OPEN_LIMIT = 1_000;

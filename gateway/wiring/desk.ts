@@ -5,6 +5,7 @@ import { acknowledgeCommand } from '../audit/alerts-command.ts';
 import * as devices from '../enrolment/commands.ts';
 import type { RevocationList } from '../enrolment/revocation-list.ts';
 import { compromiseCommand, destroyCommand, retireCommand, rotateCommand } from '../keys/commands.ts';
+import { createRotationKeeper } from '../keys/rotation-keeper.ts';
 import { createCommandDesk, type CommandDesk } from '../operators/command.ts';
 import { operatorAddCommand } from '../operators/operator-command.ts';
 import { policyApplyCommand } from '../operators/policy-command.ts';
@@ -16,7 +17,7 @@ import type { Foundation } from './foundation.ts';
 import { nextBundlePorts } from './trust.ts';
 
 export function openDesk(foundation: Foundation, floor: Floor, revocations: RevocationList): CommandDesk {
-  const { config, store, keyStore, authorities, policy, feed, clock, random, log } = foundation;
+  const { config, store, keyStore, authorities, policy, feed, clock, random, log, closing } = foundation;
   const { realm } = config;
   const { broker, dispatcher, rollouts } = floor;
   const soon = (what: string, work: Promise<void>): void => {
@@ -44,6 +45,9 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
   };
   const rolloutPorts = { store, clock, random, policy: policy.get, onChange };
   const keyPorts = { ...rolloutPorts, realm, keyStore };
+  const cryptoperiods = createRotationKeeper({ ...keyPorts, log });
+  closing.add(() => cryptoperiods.stop());
+  cryptoperiods.ring();
   const bundlePorts = nextBundlePorts(foundation, floor);
   return createCommandDesk({
     store,
@@ -58,6 +62,7 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
         onApplied: (applied) => {
           policy.set(applied.policy);
           feed.publish({ type: 'policy', version: applied.version });
+          cryptoperiods.ring();
           onChange();
         },
       }),

@@ -5,6 +5,7 @@
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { desiredKeyring, keyringDifferences } from '#gateway/delivery/desired.ts';
+import { createWindows } from '#gateway/rollout/window.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { errorCode } from '#schema/errors.ts';
 import type { DeviceId } from '#schema/ids.ts';
@@ -210,18 +211,23 @@ async function differences(world: FloorWorld, id: DeviceId): Promise<Difference 
     rollout,
     target: detail.targets.find((target) => target.rollout === rollout.id),
   }));
+  const moment = { now: world.clock.now(), windows: createWindows({}) };
   const trust = (await store(world)?.latestTrustBundle())?.version;
   const { state } = world.device(id);
   const wrong = keySets.filter((keySet) => {
-    const wanted = desiredKeyring(keySet, rollouts);
+    const proved = detail.versions.filter((row) => row.keySet === keySet.name);
+    const wanted = desiredKeyring(keySet, proved, { device: detail.device, rollouts }, moment);
     const held = state.keyrings.find((ring) => ring.keySet === keySet.name);
     const accepted = held?.versions.flatMap((version) => (version.state === 'retired' ? [] : [version.version])) ?? [];
     const kept = held?.versions.some(({ version }) => wanted.gone.includes(version)) ?? false;
     return held?.active !== wanted.active || JSON.stringify(accepted) !== JSON.stringify(wanted.accept) || kept;
   });
-  const planned = keyringDifferences({ keySets, rollouts, versions: detail.versions });
+  const planned = keyringDifferences(
+    { device: detail.device, keySets, rollouts, versions: detail.versions },
+    moment,
+  ).keyrings;
   const underWay = open.filter((rollout) =>
-    ['distributing', 'ready', 'retiring', 'destroying'].includes(rollout.state),
+    ['approved', 'distributing', 'ready', 'retiring', 'destroying'].includes(rollout.state),
   );
   const knowsTime = detail.sync.clockTrusted && world.device(id).agent?.status().clock.trusted === true;
   if (
@@ -241,7 +247,7 @@ async function differences(world: FloorWorld, id: DeviceId): Promise<Difference 
     holds: state.keyrings.flatMap(({ keySet, versions }) =>
       versions.map((held) => `${keySet}/${held.version} ${held.state}`),
     ),
-    rollouts: open.map((rollout) => `${rollout.keySet}/${rollout.toVersion} ${rollout.state}`),
+    rollouts: open.map((rollout) => `${rollout.kind} ${rollout.id} ${rollout.state}`),
     targets: detail.targets.map((target) => target.state),
     trust,
   };

@@ -235,7 +235,8 @@ export class FloorWorld {
     const { gateway, template, clock, random } = this;
     if (gateway === undefined || gateway.isDead) return undefined;
     const { realm, pki } = template.authority;
-    return { realm, store: gateway.console, keyStore: pki.hsm, clock, random, onChange: gateway.ring };
+    const policy = () => template.policy;
+    return { realm, store: gateway.console, keyStore: pki.hsm, clock, random, policy, onChange: gateway.ring };
   }
 
   async rotate(keySet: KeySetName): Promise<void> {

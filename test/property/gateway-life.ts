@@ -9,6 +9,7 @@ import { silentLog } from '#gateway/ports/log.ts';
 import { silentMetrics } from '#gateway/ports/metrics.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { createRolloutDriver } from '#gateway/rollout/driver.ts';
+import { createWindows } from '#gateway/rollout/window.ts';
 import { never } from './crash-point.ts';
 import type { FloorWorld } from './floor-world.ts';
 
@@ -39,6 +40,7 @@ export class GatewayLife {
     this.broker = createMemoryBroker({ realm, clock, random });
     const broker = this.watched(world, this.broker);
     this.authorize = createClientAuthorizer(store, clock, silentMetrics);
+    const windows = createWindows({});
     const ports = {
       realm,
       store,
@@ -47,6 +49,7 @@ export class GatewayLife {
       log: silentLog,
       metrics: silentMetrics,
       policy: () => template.policy,
+      windows: () => windows,
     };
     const dispatcher = createDispatcher({ ...ports, keyStore: pki.hsm, signer: () => world.signer });
     const rollouts = createRolloutDriver({ store, clock, log: silentLog, onDue: () => dispatcher.ring() });

@@ -1,7 +1,7 @@
 /** What must hold at every moment of a run (D§11), looked at wherever something crosses a port. */
 import { Buffer } from 'node:buffer';
 import type { AgentState, HeldKeyring } from '#agent/state/state.ts';
-import type { RolloutOutcome } from '#gateway/ports/store/keys.ts';
+import type { RolloutOutcome } from '#gateway/ports/store/rollouts.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { parseSignedData } from '#pki/cms/verify.ts';
 import type { DeviceId, KeySetName } from '#schema/ids.ts';

@@ -1,6 +1,6 @@
 /** A device that was away gets what it needs now, in one go; nothing that it slept through is replayed (D§9). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { startCasino, type Casino, type CasinoDevice } from '#test/support/casino.ts';
+import { startCasino, type Casino, type CasinoDevice, WALLET } from '#test/support/casino.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 
 let casino: Casino;
@@ -32,7 +32,7 @@ describe('given a device that is away', () => {
     await casino.destroy(first.id);
     await casino.rotateUntil('active');
     await casino.untilConverged();
-    expect((await casino.store.keySet(first.keySet))?.versions.map(({ state }) => state)).toEqual([
+    expect((await casino.store.keySet(WALLET))?.versions.map(({ state }) => state)).toEqual([
       'destroyed',
       'deactivated',
       'active',

@@ -39,7 +39,7 @@ async function isShutOut(id: string): Promise<void> {
   await casino.untilConverged(
     ...[...casino.devices.values()].filter((one) => one.isOn && one.id !== device.id).map((one) => one.id),
   );
-  const version = (await casino.store.rollout(rollout))?.rollout.toVersion;
+  const { toVersion: version } = await casino.keyRollout(rollout);
   expect(
     (await casino.detail(id)).versions.filter((row) => row.keySet === WALLET && row.version === version),
     'the new version was never offered',

@@ -21,10 +21,19 @@ import { initialise } from '#gateway/installation/init.ts';
 import { openConfiguredKeyStore } from '#gateway/installation/key-store.ts';
 import { decideRotation, nextVersion } from '#gateway/keys/decide-rotation.ts';
 import { prepareWorkingKey } from '#gateway/keys/working-key.ts';
-import { destroyCommand, retireCommand, rotateCommand, type KeyCommandPorts } from '#gateway/keys/commands.ts';
+import {
+  destroyCommand,
+  nextRotation,
+  retireCommand,
+  rotateCommand,
+  type KeyCommandPorts,
+} from '#gateway/keys/commands.ts';
 import type { Authority } from '#gateway/operators/command.ts';
 import type { DeviceDetail } from '#gateway/ports/store/fleet.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
+import type { KeyVersionRollout } from '#gateway/ports/store/records.ts';
+import { planned } from '#gateway/rollout/planning.ts';
+import { createWindows } from '#gateway/rollout/window.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { loadAuthorities } from '#gateway/trust/authorities.ts';
 import { trustPublishCommand } from '#gateway/trust/command.ts';
@@ -262,9 +271,10 @@ export class Casino {
     const key = await this.withKeyStore((keyStore) => prepareWorkingKey(keyStore, this.config.realm, record, version));
     const commit = async (): Promise<void> => {
       const at = systemClock.now();
-      await this.store.startRotation(keySet, at, (current, open) =>
-        decideRotation(keySet, current, open, { rollout: id, version, ...key, ...ENGINEER, at }),
-      );
+      const ports = { store: this.store, clock: systemClock, policy: () => this.policy };
+      const terms = planned(ports, await nextRotation(ports, keySet), {});
+      const request = { rollout: id, version, ...key, ...terms, ...ENGINEER, supersede: false, at };
+      await this.store.startRollout(keySet, at, (context) => decideRotation(keySet, context, request));
       await this.nudge();
     };
     return { id, commit };
@@ -309,7 +319,13 @@ export class Casino {
   async publishTrust(): Promise<void> {
     await this.withKeyStore(async (keyStore) => {
       const authorities = await loadAuthorities(this.store, keyStore);
-      const ports = { realm: this.config.realm, store: this.store, clock: systemClock, policy: () => this.policy };
+      const ports = {
+        realm: this.config.realm,
+        store: this.store,
+        clock: systemClock,
+        random: systemRandom,
+        policy: () => this.policy,
+      };
       await trustPublishCommand({ ...ports, authorities: () => authorities, onPublished: () => undefined }).execute(
         { anchors: {} },
         ENGINEER,
@@ -374,7 +390,8 @@ export class Casino {
     }));
     const latest = await this.store.latestTrustBundle();
     const reported = device.state.kind === 'enrolled' && sync.connected && sync.trustVersion === latest?.version;
-    return reported && keyringDifferences({ keySets, rollouts, versions }).length === 0;
+    const moment = { now: systemClock.now(), windows: createWindows(this.policy.rollouts.windows) };
+    return reported && keyringDifferences({ device, keySets, rollouts, versions }, moment).keyrings.length === 0;
   }
 
   /** Waits until these devices, or all that are switched on, have converged. */
@@ -385,6 +402,13 @@ export class Casino {
         () => this.isConverged(id),
         () => this.describe(id),
       );
+  }
+
+  /** The rollout of a key version. */
+  async keyRollout(id: RolloutId): Promise<KeyVersionRollout> {
+    const found = (await this.store.rollout(id))?.rollout;
+    if (found?.kind !== 'key-version') throw new Error(`${id} is no rollout of a key version`);
+    return found;
   }
 
   async untilRollout(id: RolloutId, state: string): Promise<void> {
@@ -431,7 +455,8 @@ export class Casino {
   }
 
   private async version(keySet: KeySetName, rollout: RolloutId) {
-    const from = (await this.store.rollout(rollout))?.rollout.fromVersion;
+    const found = (await this.store.rollout(rollout))?.rollout;
+    const from = found?.kind === 'key-version' ? found.fromVersion : undefined;
     return (await this.store.keySet(keySet))?.versions.find(({ version }) => version === from);
   }
 
@@ -460,6 +485,7 @@ export class Casino {
       keyStore,
       clock: systemClock,
       random: systemRandom,
+      policy: () => this.policy,
       onChange: () => undefined,
     };
   }

@@ -1,3 +1,4 @@
+import { createWindows } from '#gateway/rollout/window.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createMemoryBroker, type MemoryBroker } from '#gateway/broker/memory.ts';
 import { createIntake, type IntakePorts } from '#gateway/delivery/intake.ts';
@@ -34,6 +35,7 @@ async function recordedOf(over: Pick<IntakePorts, 'mayRecordInvalid'>): Promise<
     log: silentLog,
     metrics: { ...silentMetrics, reports: (outcome) => void (invalid += outcome === 'invalid' ? 1 : 0) },
     policy: () => Policy.parse({ version: 1, classes: {} }),
+    windows: () => createWindows({}),
     onDue: () => {},
     onProgress: () => {},
     ...over,
