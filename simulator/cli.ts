@@ -4,11 +4,12 @@ import { EXIT_OK, EXIT_USAGE } from '#schema/exit-code.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { registerFloor } from './command/floor.ts';
 import { registerList } from './command/list.ts';
+import { registerModel } from './command/model.ts';
 import type { Register, Surroundings } from './command/registration.ts';
 import { registerRun } from './command/run.ts';
 import { tellFailure } from './output/failure.ts';
 
-const COMMANDS: readonly Register[] = [registerFloor, registerRun, registerList];
+const COMMANDS: readonly Register[] = [registerFloor, registerRun, registerList, registerModel];
 
 /** Runs one command; resolves to the exit code and never rejects. */
 export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {

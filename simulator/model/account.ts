@@ -91,7 +91,10 @@ export class Account implements EngineListener {
     catchup.allowance += links;
     this.note(SENT, node.index, node.state.sync.seq);
     if (catchup.messages > catchup.allowance && isOrdinary(node)) {
-      this.watch.fail('I3', `${node.device.id} was sent ${catchup.messages} messages where ${catchup.allowance} would do`);
+      this.watch.fail(
+        'I3',
+        `${node.device.id} was sent ${catchup.messages} messages where ${catchup.allowance} would do`,
+      );
       this.open(node, catchup.absence);
     }
   }

@@ -6,7 +6,14 @@ import { deliveryOf } from './key-versions.ts';
 import type { SentUpdate } from './node.ts';
 import { digestOf, timestamp } from './stand-ins.ts';
 
-function keyringOf({ keySet, revision, active, accept, destroy, deliver }: PlannedUpdate['keyrings'][number]): KeyringUpdate {
+function keyringOf({
+  keySet,
+  revision,
+  active,
+  accept,
+  destroy,
+  deliver,
+}: PlannedUpdate['keyrings'][number]): KeyringUpdate {
   const keys = deliver.flatMap((version) => {
     const record = keySet.versions.find((entry) => entry.version === version);
     return record?.wrapped === undefined ? [] : [deliveryOf(keySet, record)];

@@ -235,7 +235,9 @@ export class ModelDevice {
 
   private busy(): BusyOracle | undefined {
     const until = this.busyUntil;
-    return this.conduct === 'busy' ? { busyUntil: (_, now) => (until > now.getTime() ? new Date(until) : undefined) } : undefined;
+    return this.conduct === 'busy'
+      ? { busyUntil: (_, now) => (until > now.getTime() ? new Date(until) : undefined) }
+      : undefined;
   }
 
   /** The update as it would be if the version in use could stay so. */

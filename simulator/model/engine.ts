@@ -25,13 +25,25 @@ export interface EngineListener extends WorldListener {
   connected(node: ModelNode, absence: number): void;
 }
 
+class Silent implements EngineListener {
+  due(): void {}
+  moved(): void {}
+  targetStep(): void {}
+  rolloutStep(): void {}
+  versionsChanged(): void {}
+  sent(): void {}
+  lost(): void {}
+  reported(): void {}
+  deviceChanged(): void {}
+  connected(): void {}
+}
+
 export interface EngineOptions {
   readonly realm: Realm;
   readonly policy: Policy;
   readonly start: Date;
   readonly trust: TrustVersion;
   readonly decisions?: Partial<Decisions>;
-  readonly listener: (engine: Engine) => EngineListener;
 }
 
 const DEPART = 0;
@@ -71,13 +83,14 @@ export class Engine {
   events = 0;
   private readonly queue = new EventQueue();
   readonly decisions: Decisions;
-  private readonly listener: EngineListener;
+  /** Told of everything; to be set before the first event. */
+  listener: EngineListener = new Silent();
   private readonly looks = new Map<RolloutId, number>();
   private readonly errands: (() => void)[] = [];
   private nextTurn: number;
   private moment: Date;
 
-  constructor({ realm, policy, start, trust, decisions = {}, listener }: EngineOptions) {
+  constructor({ realm, policy, start, trust, decisions = {} }: EngineOptions) {
     this.realm = realm;
     this.policy = policy;
     this.now = start.getTime();
@@ -85,17 +98,15 @@ export class Engine {
     this.nextTurn = this.now;
     this.windows = createWindows(policy.rollouts.windows);
     this.decisions = { ...DECISIONS, ...decisions };
-    this.listener = listener(this);
-    const told = this.listener;
     this.world = new World(trust, {
       due: (node) => this.raised(node),
       moved: (rollout, by) => {
         this.lookAt(rollout, this.now + settling(rollout, by));
-        told.moved(rollout, by);
+        this.listener.moved(rollout, by);
       },
-      targetStep: (node, before, after) => told.targetStep(node, before, after),
-      rolloutStep: (before, after, tallies) => told.rolloutStep(before, after, tallies),
-      versionsChanged: (keySet, changes) => told.versionsChanged(keySet, changes),
+      targetStep: (node, before, after) => this.listener.targetStep(node, before, after),
+      rolloutStep: (before, after, tallies) => this.listener.rolloutStep(before, after, tallies),
+      versionsChanged: (keySet, changes) => this.listener.versionsChanged(keySet, changes),
     });
   }
 
@@ -324,7 +335,8 @@ export class Engine {
       return;
     }
     const { report, digest } = made;
-    const certificate = node.state.identity?.serial === report.identity.serial ? node.state.identity : node.formerIdentity;
+    const certificate =
+      node.state.identity?.serial === report.identity.serial ? node.state.identity : node.formerIdentity;
     if (certificate === undefined) return;
     const verified = { report, digest, certificate, address: undefined, receivedAt: this.date };
     const outcome = this.decisions.report(node.state, verified, this.policy.delivery, this.windows);
@@ -387,11 +399,18 @@ export class Engine {
     for (;;) {
       const now = this.date;
       const outcome = world.advanceRollout(id, now, (rollout, keySet, tallies) =>
-        rollout === undefined ? { kind: 'stay', until: undefined } : this.decisions.progress(rollout, keySet, tallies, now),
+        rollout === undefined
+          ? { kind: 'stay', until: undefined }
+          : this.decisions.progress(rollout, keySet, tallies, now),
       );
       if (outcome.kind === 'advance') continue;
       const rollout = world.rollout(id);
-      if (outcome.kind === 'stay' && outcome.until !== undefined && rollout?.finishedAt === undefined && rollout !== undefined)
+      if (
+        outcome.kind === 'stay' &&
+        outcome.until !== undefined &&
+        rollout?.finishedAt === undefined &&
+        rollout !== undefined
+      )
         this.lookAt(rollout, outcome.until.getTime());
       return;
     }
@@ -400,13 +419,19 @@ export class Engine {
   private prepare(id: RolloutId): void {
     const { world } = this;
     const rollout = world.rollout(id);
-    if (rollout?.state !== 'approved' || rollout.preparedAt !== undefined) return;
+    if (rollout === undefined || rollout.finishedAt !== undefined || rollout.preparedAt !== undefined) return;
     const selector = selectorOf(rollout, world.keySetOf(rollout));
     world.addTargets(id, targetsOf(rollout, selector, world.planDevices(selector)), this.date);
     world.advanceRollout(id, this.date, (current) =>
       current === undefined
         ? { kind: 'stay', until: undefined }
-        : { kind: 'advance', rollout: { ...current, preparedAt: this.date }, versions: [], due: 'none', audit: [] },
+        : {
+            kind: 'advance',
+            rollout: { ...current, preparedAt: this.date },
+            versions: [],
+            due: current.state === 'active' ? 'all' : 'none',
+            audit: [],
+          },
     );
   }
 }

@@ -73,7 +73,10 @@ export interface Population {
 }
 
 /** Puts the devices into the world: enrolled some time ago, switched off, holding no key yet. */
-export function populate({ realm, policy, world, start, trust }: Population, { seed, composition, character }: FloorOptions): void {
+export function populate(
+  { realm, policy, world, start, trust }: Population,
+  { seed, composition, character }: FloorOptions,
+): void {
   for (const plan of planFloor({ seed, size: composition, now: start })) {
     const stream = new Stream(seed, 'device', plan.id);
     const { habit, conduct } = character(plan, stream);

@@ -22,13 +22,22 @@ const NEVER = Number.POSITIVE_INFINITY;
 const REBOOTS_A_DAY = 0.1;
 
 export const STEADY: Habit = { name: 'steady', reboot: DAY / REBOOTS_A_DAY, leave: NEVER, break: 20 * DAY, loss: 0 };
-export const WANDERER: Habit = { name: 'wanderer', reboot: DAY / REBOOTS_A_DAY, leave: 20 * DAY, break: 20 * DAY, loss: 0 };
+export const WANDERER: Habit = {
+  name: 'wanderer',
+  reboot: DAY / REBOOTS_A_DAY,
+  leave: 20 * DAY,
+  break: 20 * DAY,
+  loss: 0,
+};
 export const FLAKY: Habit = { name: 'flaky', reboot: 2 * DAY, leave: NEVER, break: 6 * HOUR, loss: 0.05 };
 /** Servers, and devices whose coming and going somebody else decides. */
 export const FIXED: Habit = { name: 'fixed', reboot: NEVER, leave: NEVER, break: NEVER, loss: 0 };
 
 /** What the device does next, and when; undefined if it stays for ever. */
-export function nextDeparture(habit: Habit, stream: Stream): { readonly how: Departure; readonly after: number } | undefined {
+export function nextDeparture(
+  habit: Habit,
+  stream: Stream,
+): { readonly how: Departure; readonly after: number } | undefined {
   let how: Departure | undefined;
   let after = NEVER;
   for (const one of ['reboot', 'leave', 'break'] as const) {

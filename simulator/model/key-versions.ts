@@ -55,7 +55,8 @@ export function changedVersion(version: KeyVersionRecord, change: KeyVersionChan
     retiredAt: change.retired ? (version.retiredAt ?? at) : undefined,
     activatedAt: since('active', version.activatedAt),
     deactivatedAt: since('deactivated', version.deactivatedAt),
-    compromisedAt: change.compromised === true ? (version.compromisedAt ?? at) : since('compromised', version.compromisedAt),
+    compromisedAt:
+      change.compromised === true ? (version.compromisedAt ?? at) : since('compromised', version.compromisedAt),
     destroyedAt: since('destroyed', version.destroyedAt),
     wrapped: change.erase ? undefined : version.wrapped,
   };

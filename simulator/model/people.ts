@@ -7,7 +7,16 @@ import { ended, isOnItsWay, newRollout, refuseStart, type StartTerms } from '#ga
 import type { Word } from '#gateway/rollout/decide-operator.ts';
 import { expedited, planHash, resolvePlan, type PlannedChange } from '#gateway/rollout/plan.ts';
 import { rivalsOf } from '#gateway/rollout/planning.ts';
-import { ApprovalId, RolloutId, Sha256, TrustVersion, type DeviceId, type KeySetName, type KeyVersionNumber } from '#schema/ids.ts';
+import {
+  ApprovalId,
+  RolloutId,
+  Sha256,
+  TrustVersion,
+  type DeviceId,
+  type KeySetName,
+  type KeyVersionNumber,
+} from '#schema/ids.ts';
+import type { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import type { RolloutPlan } from '#schema/rollout-plan.ts';
 import type { Engine } from './engine.ts';
 import { checkValue, KEK, WRAPPED } from './key-versions.ts';
@@ -19,15 +28,22 @@ const answerOf = ({ kind }: Outcome): Answer => (kind === 'refuse' ? 'refused' :
 
 const BUNDLE_LIFE_MS = 365 * 86_400_000;
 const SOME_ANCHOR = 'AA==';
+const UNDER_WAY = 'the same campaign is on its way already';
 
 /** How a change of a target is decided. */
 type Choice = (rollout: RolloutRecord, targets: readonly RolloutTarget[], word: Word) => TargetsOutcome;
+type Started = Extract<StartOutcome, { kind: 'start' }>;
 type Step = (
   rollout: RolloutRecord,
   keySet: KeySetRecord | undefined,
   tallies: readonly TargetTally[],
   word: Word,
 ) => RolloutOutcome;
+
+function started(rollout: RolloutRecord, rivals: readonly RolloutRecord[], at: Date): Started {
+  const others = rivals.map((one) => ended(one, 'superseded', at));
+  return { kind: 'start', rollout, version: undefined, bundle: undefined, versions: [], others, audit: [] };
+}
 
 export class People {
   private readonly engine: Engine;
@@ -47,22 +63,28 @@ export class People {
     return this.startRotation(name, expedited(resolvePlan(this.engine.policy)), true, version);
   }
 
+  /** A bundle that is on its way already is superseded: devices walk through it (gateway/trust/publish.ts). */
   publishTrust(plan: string | undefined): Answer {
     const { world, date, realm } = this.engine;
     const toVersion = TrustVersion.parse(world.trustLatest + 1);
     const sha256 = Sha256.parse(hash('sha256', `trust ${toVersion}`, 'hex'));
     const change = { kind: 'trust-bundle' as const, fromVersion: world.trustLatest, toVersion };
     const terms = this.terms({ ...change, anchorsSha256: sha256 }, resolvePlan(this.engine.policy, plan));
+    const body: TrustBundle = {
+      v: 1,
+      type: 'trust-bundle',
+      realm,
+      version: toVersion,
+      previous: null,
+      issuedAt: date.toISOString(),
+      expiresAt: new Date(date.getTime() + BUNDLE_LIFE_MS).toISOString(),
+      anchors: { identity: [SOME_ANCHOR], transport: [SOME_ANCHOR], messages: [SOME_ANCHOR] },
+      messageSigners: [{ spkiSha256: sha256, role: 'current' }],
+    };
+    const bundle = { version: toVersion, der: WRAPPED, sha256, body };
     const outcome = world.startRollout(undefined, date, ({ open }) => {
       const rivals = open.filter(({ kind }) => kind === 'trust-bundle');
-      if (rivals.some(isOnItsWay))
-        return refuseStart('trust.publish', { type: 'trust-bundle', id: String(toVersion) }, terms, 'rollout.under-way', 'one is on its way');
-      const times = { issuedAt: date.toISOString(), expiresAt: new Date(date.getTime() + BUNDLE_LIFE_MS).toISOString() };
-      const anchors = { identity: [SOME_ANCHOR], transport: [SOME_ANCHOR], messages: [SOME_ANCHOR] };
-      const messageSigners = [{ spkiSha256: sha256, role: 'current' as const }];
-      const body = { v: 1 as const, type: 'trust-bundle' as const, realm, version: toVersion, previous: null, ...times, anchors, messageSigners };
-      const bundle = { version: toVersion, der: WRAPPED, sha256, body };
-      return { kind: 'start', rollout: newRollout(change, terms), version: undefined, bundle, versions: [], others: [], audit: [] };
+      return { ...started(newRollout(change, terms), rivals, date), bundle };
     });
     return answerOf(outcome);
   }
@@ -76,9 +98,14 @@ export class People {
     const outcome = world.startRollout(undefined, date, ({ open }) => {
       const rivals = rivalsOf(change, open);
       if (rivals.some(isOnItsWay))
-        return refuseStart('enrolment.campaign', { type: 'rollout', id: terms.rollout }, terms, 'rollout.under-way', 'one is on its way');
-      const others = rivals.map((one) => ended(one, 'superseded', date));
-      return { kind: 'start', rollout: newRollout(change, terms), version: undefined, bundle: undefined, versions: [], others, audit: [] };
+        return refuseStart(
+          'enrolment.campaign',
+          { type: 'rollout', id: terms.rollout },
+          terms,
+          'rollout.under-way',
+          UNDER_WAY,
+        );
+      return started(newRollout(change, terms), rivals, date);
     });
     return answerOf(outcome);
   }
@@ -112,7 +139,9 @@ export class People {
   }
 
   retry(id: RolloutId, devices: readonly DeviceId[]): Answer {
-    return this.choose(id, devices, (rollout, targets, word) => this.engine.decisions.retry(rollout, devices, targets, word));
+    return this.choose(id, devices, (rollout, targets, word) =>
+      this.engine.decisions.retry(rollout, devices, targets, word),
+    );
   }
 
   exempt(id: RolloutId, devices: readonly DeviceId[]): Answer {
@@ -156,7 +185,9 @@ export class People {
       kek: KEK,
       kcv: checkValue(name, version),
       supersede,
-      ...(compromised === undefined ? {} : { compromised: { version: compromised, reason: 'seen where it should not be' } }),
+      ...(compromised === undefined
+        ? {}
+        : { compromised: { version: compromised, reason: 'seen where it should not be' } }),
     };
     return answerOf(world.startRollout(name, date, (context) => decisions.rotation(name, context, request)));
   }

@@ -1,4 +1,8 @@
 /** The policy that the model runs under unless told otherwise: three key sets, waves, windows. */
+import { parse } from 'yaml';
+import { checkRolloutPolicy } from '#gateway/rollout/check-policy.ts';
+import { CroupierError, errorMessage } from '#schema/errors.ts';
+import { parseWith } from '#schema/parse.ts';
 import { Policy, type PolicyDocument } from '#schema/policy.ts';
 
 const DOCUMENT: PolicyDocument = {
@@ -50,7 +54,13 @@ const DOCUMENT: PolicyDocument = {
         rate: { targets: 200, per: '1m' },
         stragglers: { action: 'propose', after: '30d' },
       },
-      trust: { waves: [{ name: 'first', percent: 5, soak: '1d' }, { name: 'all', rest: true }], windows: 'ignore' },
+      trust: {
+        waves: [
+          { name: 'first', percent: 5, soak: '1d' },
+          { name: 'all', rest: true },
+        ],
+        windows: 'ignore',
+      },
     },
     windows: {
       riverside: { cron: '0 3 * * *', duration: '4h', timeZone: 'America/Los_Angeles' },
@@ -60,3 +70,16 @@ const DOCUMENT: PolicyDocument = {
 };
 
 export const MODEL_POLICY: Policy = Policy.parse(DOCUMENT);
+
+/** YAML to a policy. Errors: `config.invalid`, naming the key. */
+export function readPolicy(document: string): Policy {
+  let value: unknown;
+  try {
+    value = parse(document);
+  } catch (error) {
+    throw new CroupierError('config.invalid', `the policy is not YAML: ${errorMessage(error)}`, { cause: error });
+  }
+  const policy = parseWith(Policy, value, 'config.invalid', 'policy');
+  checkRolloutPolicy(policy);
+  return policy;
+}

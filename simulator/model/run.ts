@@ -19,8 +19,8 @@ export interface ModelOptions {
   readonly policy: Policy;
   readonly shares?: Shares;
   readonly staff?: Partial<StaffHabits>;
-  /** After each day of the model. */
-  readonly onDay?: (day: number, engine: Engine) => void;
+  /** After each day of the model; the next one waits for it. Rejects to end the run. */
+  readonly onDay?: (day: number, engine: Engine) => Promise<void>;
 }
 
 export interface Percentiles {
@@ -52,16 +52,11 @@ const FIRST_TRUST = TrustVersion.parse(1);
 /** The floor is switched on within this time. */
 const SWITCH_ON_MS = HOUR;
 
-export function runModel(options: ModelOptions): ModelResult {
+export async function runModel(options: ModelOptions): Promise<ModelResult> {
   const { devices, days, seed, policy, shares = ORDINARY } = options;
-  let account: Account | undefined;
-  const engine = new Engine({
-    realm: MODEL_REALM,
-    policy,
-    start: MODEL_START,
-    trust: FIRST_TRUST,
-    listener: (made) => (account = new Account(made)),
-  });
+  const engine = new Engine({ realm: MODEL_REALM, policy, start: MODEL_START, trust: FIRST_TRUST });
+  const account = new Account(engine);
+  engine.listener = account;
   const { world } = engine;
   const names = Object.keys(policy.keySets);
   names.forEach((name, index) => {
@@ -77,13 +72,12 @@ export function runModel(options: ModelOptions): ModelResult {
   );
   for (const node of world.nodes) engine.switchOn(node, firstArrival(node.habit.name === 'wanderer', node.stream));
   const staff = new Staff(engine, { ...ORDINARY_STAFF, ...options.staff }, new Stream(seed, 'staff'));
-  if (account !== undefined) account.onRolloutStep = (before, after) => staff.told(before, after);
+  account.onRolloutStep = (before, after) => staff.told(before, after);
   staff.begin();
   for (let day = 1; day <= days; day += 1) {
     engine.runUntil(MODEL_START.getTime() + day * DAY);
-    options.onDay?.(day, engine);
+    await options.onDay?.(day, engine);
   }
-  if (account === undefined) throw new Error('the engine has no listener');
   return resultOf(options, engine, account);
 }
 
@@ -96,7 +90,8 @@ function firstArrival(roams: boolean, stream: Stream): number {
 
 function percentiles(values: readonly number[]): Percentiles {
   const sorted = Float64Array.from(values).sort();
-  const at = (fraction: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))] ?? 0;
+  const at = (fraction: number): number =>
+    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))] ?? 0;
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: sorted.at(-1) ?? 0 };
 }
 

@@ -37,7 +37,9 @@ const CRYPTOPERIOD_LOOK_MS = HOUR;
 /** Devices that people look at together. */
 const AT_ONCE = 1_000;
 
-const FAILED: ReadonlySet<RolloutTarget['state']> = new Set(TARGET_STATES.filter((state) => ['refused', 'stalled', 'overdue'].includes(state)));
+const FAILED: ReadonlySet<RolloutTarget['state']> = new Set(
+  TARGET_STATES.filter((state) => ['refused', 'stalled', 'overdue'].includes(state)),
+);
 
 export class Staff {
   readonly people: People;
@@ -57,7 +59,8 @@ export class Staff {
   begin(): void {
     const { engine, habits } = this;
     this.lookAtCryptoperiods();
-    for (const day of habits.trustOnDays) engine.at(engine.now + day * DAY, () => this.publishTrust());
+    for (const day of habits.trustOnDays)
+      engine.at(engine.now + day * DAY, () => void this.people.publishTrust(habits.trustPlan));
   }
 
   /** Something happened to a rollout that people are told of. */
@@ -87,7 +90,12 @@ export class Staff {
   private lookAtCryptoperiods(): void {
     const { engine } = this;
     const { world, policy } = engine;
-    for (const { keySet, version, state, start, plan } of rotationsDue(world.keySets, policy, world.open, engine.date)) {
+    for (const { keySet, version, state, start, plan } of rotationsDue(
+      world.keySets,
+      policy,
+      world.open,
+      engine.date,
+    )) {
       if (state !== 'due' && state !== 'overdue') continue;
       if (start === 'automatic') this.people.rotate(keySet, plan);
       const name = `${keySet} ${version}`;
@@ -96,10 +104,6 @@ export class Staff {
       this.after(this.approval(), () => void this.people.rotate(keySet, plan));
     }
     this.after(CRYPTOPERIOD_LOOK_MS, () => this.lookAtCryptoperiods());
-  }
-
-  private publishTrust(): void {
-    if (this.people.publishTrust(this.habits.trustPlan) === 'refused') this.after(DAY, () => this.publishTrust());
   }
 
   /** A rollout that is paused then is retired once it goes on. */
@@ -115,7 +119,10 @@ export class Staff {
     if (rollout?.pause === undefined || rollout.finishedAt !== undefined) return;
     const tried = this.retried.get(id) ?? new Set<DeviceId>();
     this.retried.set(id, tried);
-    const failed = world.targets(id, ({ state }) => FAILED.has(state)).map(({ device }) => device.id).slice(0, AT_ONCE);
+    const failed = world
+      .targets(id, ({ state }) => FAILED.has(state))
+      .map(({ device }) => device.id)
+      .slice(0, AT_ONCE);
     const anew = failed.filter((device) => !tried.has(device));
     const again = failed.filter((device) => tried.has(device));
     for (const device of anew) tried.add(device);
@@ -129,7 +136,10 @@ export class Staff {
     const rollout = world.rollout(id);
     if (rollout === undefined || rollout.finishedAt !== undefined) return;
     const behind = world
-      .targets(id, ({ old, signedOff }) => rollout.kind === 'key-version' && old === 'in-use' && signedOff === undefined)
+      .targets(
+        id,
+        ({ old, signedOff }) => rollout.kind === 'key-version' && old === 'in-use' && signedOff === undefined,
+      )
       .map(({ device }) => device.id);
     if (behind.length > 0) this.people.signOff(id, behind);
   }

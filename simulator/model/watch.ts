@@ -81,13 +81,18 @@ export class Watch {
   private keyringChanged({ device, isGivenUp }: ModelNode, before: HeldKeyring | undefined, after: HeldKeyring): void {
     const { keySet, revision, active, versions, destroyed } = after;
     const name = `${device.id}: ${keySet}`;
-    if (before !== undefined && revision < before.revision) this.fail('I5', `${name} went back to revision ${revision}`);
+    if (before !== undefined && revision < before.revision)
+      this.fail('I5', `${name} went back to revision ${revision}`);
     for (const { version } of before?.destroyed ?? []) {
-      if (!destroyed.some((one) => one.version === version)) this.fail('I5', `${name}/${version} was destroyed and is forgotten`);
-      if (versions.some((one) => one.version === version)) this.fail('I5', `${name}/${version} was destroyed and is back`);
+      if (!destroyed.some((one) => one.version === version))
+        this.fail('I5', `${name}/${version} was destroyed and is forgotten`);
+      if (versions.some((one) => one.version === version))
+        this.fail('I5', `${name}/${version} was destroyed and is back`);
     }
     if (active === null || active === before?.active) return;
-    const record = this.world().keySet(keySet)?.versions.find(({ version }) => version === active);
+    const record = this.world()
+      .keySet(keySet)
+      ?.versions.find(({ version }) => version === active);
     if (record?.activatedAt === undefined) return this.fail('I6', `${name}/${active} is used before its activation`);
     const isGone = record.retiredAt !== undefined || record.state === 'destroyed';
     if (isGone && !isGivenUp) this.fail('I11', `${name}/${active} is taken into use after its retirement`);
@@ -115,7 +120,10 @@ export class Watch {
         update.keyrings.some((ring) => ring.keySet === keySet.name && ring.active === version),
       );
       if (uses || will)
-        this.fail('I11', `${keySet.name}/${version} is ${state} while ${device.id} ${uses ? 'uses' : 'is told to use'} it`);
+        this.fail(
+          'I11',
+          `${keySet.name}/${version} is ${state} while ${device.id} ${uses ? 'uses' : 'is told to use'} it`,
+        );
     }
   }
 }

@@ -221,7 +221,9 @@ export class World {
   }
 
   planDevices(selector: Selector): readonly PlanDevice[] {
-    const chosen = this.nodes.filter(({ state }) => state.device.state.kind !== 'revoked' && selects(selector, state.device));
+    const chosen = this.nodes.filter(
+      ({ state }) => state.device.state.kind !== 'revoked' && selects(selector, state.device),
+    );
     return chosen.map(({ state: { device, sync, identity } }) => ({
       id: device.id,
       class: device.class,
@@ -239,7 +241,11 @@ export class World {
     this.spreadKeySets();
   }
 
-  startRollout(keySet: KeySetName | undefined, at: Date, decide: (context: RolloutContext) => StartOutcome): StartOutcome {
+  startRollout(
+    keySet: KeySetName | undefined,
+    at: Date,
+    decide: (context: RolloutContext) => StartOutcome,
+  ): StartOutcome {
     const context: RolloutContext = {
       keySet: keySet === undefined ? undefined : this.keySet(keySet),
       open: this.open,
@@ -335,7 +341,11 @@ export class World {
 
   // Inside.
 
-  private start(keySet: KeySetRecord | undefined, { rollout, version, versions, others, bundle }: Start, at: Date): void {
+  private start(
+    keySet: KeySetRecord | undefined,
+    { rollout, version, versions, others, bundle }: Start,
+    at: Date,
+  ): void {
     for (const other of others) {
       const open = this.opened.get(other.id);
       if (open !== undefined) this.replace(open, other);
