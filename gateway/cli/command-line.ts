@@ -10,6 +10,7 @@ import { registerApply } from './commands/apply.ts';
 import { registerApproval } from './commands/approval.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerAuthority } from './commands/authority.ts';
+import { registerCampaign } from './commands/campaign.ts';
 import { registerCeremony } from './commands/ceremony.ts';
 import { registerDevice } from './commands/device.ts';
 import { registerDoctor } from './commands/doctor.ts';
@@ -39,6 +40,7 @@ const COMMANDS: readonly Register[] = [
   registerKeyset,
   registerRotate,
   registerRollout,
+  registerCampaign,
   registerTrust,
   registerAuthority,
   registerCeremony,

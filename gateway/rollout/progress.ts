@@ -38,6 +38,8 @@ export interface RolloutProgress {
   readonly reachableUnstored: number;
   /** Connected targets that have stored the change. */
   readonly reachableStored: number;
+  /** Connected targets that do not use the change yet, and have not failed to. */
+  readonly reachableUnused: number;
   /** Targets of class `service`, connected or not, that have not stored the change. */
   readonly servicesUnstored: number;
   /** Targets not connected that have not reached the rollout's present goal: the catch-up. */
@@ -78,6 +80,9 @@ function behindGoal(rollout: Pick<RolloutRecord, 'kind' | 'state'>, state: Targe
   return PATH.indexOf(state === 'overdue' ? 'stored' : state) < PATH.indexOf(goal);
 }
 
+const isToUse = (state: TargetState): boolean =>
+  !LEFT_OUT.has(state) && !FAILED.has(state) && !USES.has(state) && state !== 'overdue';
+
 export function progressOf(
   rollout: Pick<RolloutRecord, 'kind' | 'state' | 'plan'>,
   tallies: readonly TargetTally[],
@@ -106,6 +111,7 @@ export function progressOf(
     waves,
     reachableUnstored: sum((tally) => tally.online && standing(tally) === 'waiting'),
     reachableStored: sum((tally) => tally.online && standing(tally) === 'done'),
+    reachableUnused: sum((tally) => tally.online && isToUse(tally.state)),
     servicesUnstored: sum((tally) => tally.service && ['waiting', 'failed'].includes(standing(tally))),
     offlineBehind: sum((tally) => !tally.online && behindGoal(rollout, tally.state)),
     using: sum((tally) => USES.has(tally.state)),

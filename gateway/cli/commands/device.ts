@@ -16,6 +16,7 @@ import { outcomeOf } from './answer.ts';
 import { allItems, PAGE } from './pages.ts';
 import { registerEnrolment } from './enrolment.ts';
 import { parsedBy, type Register } from './registration.ts';
+import { historyOutcome } from './rollout-history.ts';
 import { registerTicket } from './ticket.ts';
 
 const STATE_STYLES = { registered: 'dim', enrolled: 'green', quarantined: 'red', revoked: 'red' } as const;
@@ -56,6 +57,18 @@ export const registerDevice: Register = (program, run) => {
     .argument('<id>')
     .description('one device: certificates, keys, rollouts')
     .action(run((context, id: string) => showDevice(context, id)));
+
+  device
+    .command('history')
+    .argument('<id>')
+    .option('--limit <n>', 'at most so many', parsedBy(z.coerce.number().int().min(1)))
+    .description('what rollouts did to a device, step by step')
+    .action(
+      run(async (context: Context, id: string, { limit }: { readonly limit?: number }): Promise<Outcome> => {
+        const api = await context.connect('fleet.view');
+        return historyOutcome(context, limit, (page) => api.call('device.history', { params: { id }, query: page }));
+      }),
+    );
 
   registerTicket(device, run);
   registerEnrolment(device, run);

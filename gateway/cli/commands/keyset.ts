@@ -1,9 +1,12 @@
 /** `croupier keyset`: key sets and their versions. */
+import { z } from 'zod';
+import { KeyVersionNumber } from '#schema/ids.ts';
 import type { KeySetDetailView, KeySetView, KeyVersionView } from '#schema/api/views.ts';
 import type { Context, Outcome } from '../context.ts';
 import { facts, table, type Cell } from '../output/table.ts';
 import { countOf, type Paint } from '../output/text.ts';
-import type { Register } from './registration.ts';
+import { outcomeOf } from './answer.ts';
+import { parsedBy, type Register } from './registration.ts';
 
 const STATE_STYLES = {
   'pre-activation': 'cyan',
@@ -15,8 +18,6 @@ const STATE_STYLES = {
 } as const;
 
 const DAY_MS = 86_400_000;
-/** A rotation that is due this soon is worth a colour. */
-const SOON_MS = 14 * DAY_MS;
 
 export const registerKeyset: Register = (program, run) => {
   const keyset = program.command('keyset').description('key sets and their versions');
@@ -26,7 +27,32 @@ export const registerKeyset: Register = (program, run) => {
     .argument('<keyset>')
     .description('one key set: versions, and how many devices hold each')
     .action(run((context, name: string) => showKeySet(context, name)));
+  keyset
+    .command('compromise')
+    .argument('<keyset>')
+    .argument('<version>', 'number of the version', parsedBy(z.coerce.number().pipe(KeyVersionNumber)))
+    .requiredOption('--reason <text>', 'stands in the audit record')
+    .description('declare a version compromised; its successor goes to everybody at once')
+    .action(
+      run((context, name: string, version: KeyVersionNumber, { reason }: { readonly reason: string }) =>
+        declareCompromised(context, name, version, reason),
+      ),
+    );
 };
+
+async function declareCompromised(
+  context: Context,
+  name: string,
+  version: KeyVersionNumber,
+  reason: string,
+): Promise<Outcome> {
+  const api = await context.connect('keyset.compromise');
+  const answer = await api.call('keyset.compromise', { params: { name }, body: { version, reason } });
+  return outcomeOf(
+    answer,
+    `version ${version} of ${name} is compromised; see its successor with croupier rollout watch ${name}\n`,
+  );
+}
 
 async function listKeySets(context: Context): Promise<Outcome> {
   const api = await context.connect('fleet.view');
@@ -38,7 +64,7 @@ async function listKeySets(context: Context): Promise<Outcome> {
     item.scope,
     item.activeVersion ?? undefined,
     item.versions.length,
-    rotateBy(item, context),
+    rotationCell(item),
     selectorOf(item),
   ]);
   const columns = [
@@ -48,18 +74,26 @@ async function listKeySets(context: Context): Promise<Outcome> {
     'SCOPE',
     { title: 'ACTIVE', align: 'right' as const },
     { title: 'VERSIONS', align: 'right' as const },
-    'ROTATE BY',
+    'ROTATION',
     'DEVICES',
   ];
   return { document, text: table(columns, rows, context.paint) };
 }
 
-function rotateBy({ rotateBy: by }: KeySetView, { clock }: Context): Cell {
-  if (by === null) return undefined;
-  const left = Date.parse(by) - clock.now().getTime();
-  if (left < 0) return { text: `${by} (overdue)`, style: 'red' };
-  return left < SOON_MS ? { text: by, style: 'yellow' } : by;
+const ROTATION_STYLES = { 'in-period': 'green', due: 'yellow', overdue: 'red', 'under-way': 'cyan' } as const;
+
+/** Where it stands, and until when that is so. */
+function rotationCell({ rotation: { state, dueAt, endsAt } }: KeySetView): Cell {
+  const when = state === 'in-period' ? dueAt : endsAt;
+  const until = { 'in-period': 'due', due: 'until', overdue: 'since', 'under-way': 'ends' }[state];
+  return { text: when === null ? state : `${state}, ${until} ${when}`, style: ROTATION_STYLES[state] };
 }
+
+const STARTS = {
+  manual: 'nothing happens',
+  propose: 'an alert asks for it',
+  automatic: 'it is started',
+} as const;
 
 function selectorOf({ selector }: KeySetView): string {
   const parts = [
@@ -81,12 +115,18 @@ async function showKeySet(context: Context, name: string): Promise<Outcome> {
       ['scope', document.scope],
       ['devices', selectorOf(document)],
       ['cryptoperiod', countOf(Math.round(document.cryptoperiodMs / DAY_MS), 'day')],
-      ['rotate by', rotateBy(document, context)],
+      ['rotation', rotationCell(document)],
+      ['when due', `${STARTS[document.rotation.start]}, by plan ${document.rotation.plan}`],
       ['revision', document.revision],
     ],
     context.paint,
   );
   return { document, text: `${about}\n${versionTable(document, context.paint)}` };
+}
+
+function versionState({ state, retiredAt, compromisedAt }: KeyVersionView): string {
+  if (compromisedAt !== null && state !== 'compromised') return `${state} (compromised)`;
+  return retiredAt !== null && state === 'deactivated' ? 'deactivated (retired)' : state;
 }
 
 function versionTable({ versions, devices }: KeySetDetailView, paint: Paint): string {
@@ -98,8 +138,8 @@ function versionTable({ versions, devices }: KeySetDetailView, paint: Paint): st
   const rows = versions.map((item): Cell[] => [
     item.version,
     {
-      text: item.state + (item.retiredAt !== null && item.state === 'deactivated' ? ' (retired)' : ''),
-      style: STATE_STYLES[item.state],
+      text: versionState(item),
+      style: item.compromisedAt === null ? STATE_STYLES[item.state] : 'red',
     },
     item.kcv,
     item.createdAt,

@@ -1,86 +1,149 @@
 /** How far a rollout is: what its targets proved, as bars and as words. Pure. */
-import type { RolloutView } from '#schema/api/views.ts';
+import type { RolloutHoldView, RolloutSummaryView, RolloutView, WaveProgressView } from '#schema/api/views.ts';
 import type { ProgressState } from '../output/progress.ts';
 
-type Progress = RolloutView['progress'];
+type Subject = Pick<RolloutSummaryView, 'kind' | 'keySet' | 'fromVersion' | 'toVersion' | 'campaign'>;
 
-const count = ({ byState }: Progress, states: readonly (keyof Progress['byState'])[]): number =>
-  states.reduce((sum, state) => sum + (byState[state] ?? 0), 0);
+/** What a rollout brings, shortly. */
+export function nameOf({ kind, keySet, toVersion }: Subject): string {
+  switch (kind) {
+    case 'key-version':
+      return `${keySet} ${toVersion}`;
+    case 'trust-bundle':
+      return `trust bundle ${toVersion}`;
+    case 're-enrolment':
+      return 're-enrolment';
+  }
+}
 
-/** Targets for which a rollout does not wait. */
-const outOf = (progress: Progress): number => count(progress, ['superseded', 'quarantined', 'exempt']);
-
-const USING = ['active', 'old-retired', 'old-destroyed'] as const;
+/** What a rollout changes. */
+export function subjectOf(rollout: Subject): string {
+  const { kind, keySet, fromVersion, toVersion, campaign } = rollout;
+  switch (kind) {
+    case 'key-version':
+      return `${keySet}: version ${fromVersion} to ${toVersion}`;
+    case 'trust-bundle':
+      return `trust bundle ${fromVersion} to ${toVersion}`;
+    case 're-enrolment':
+      return `re-enrolment (${campaign?.cause})`;
+  }
+}
 
 /** Targets that have to answer, those that did, and those whose absence holds nothing up. */
-export interface Reached {
+interface Reached {
   readonly done: number;
   readonly total: number;
   readonly offline: number;
   readonly failed: number;
 }
 
-/** Targets that stored the new version, or are further. */
-export function storedTargets(progress: Progress): Reached {
-  return { done: count(progress, ['stored', ...USING]), ...rest(progress) };
-}
-
-/** Targets that use the new version. */
-export function activeTargets(progress: Progress): Reached {
-  return { done: count(progress, USING), ...rest(progress) };
-}
-
-function rest(progress: Progress): Omit<Reached, 'done'> {
+/** Targets that use the change. */
+export function usingTargets({ kind, progress }: RolloutView): Reached {
+  const { byState } = progress;
+  const leftOut = (byState.superseded ?? 0) + (byState.quarantined ?? 0) + (byState.exempt ?? 0);
+  const late = kind === 'key-version' ? progress.overdue : 0;
   return {
-    total: progress.total - outOf(progress),
+    done: progress.using,
+    total: progress.total - leftOut,
     offline: progress.offlineBehind,
-    failed: count(progress, ['refused', 'stalled']),
+    failed: progress.waves.reduce((sum, { failed }) => sum + failed, 0) + late,
   };
 }
 
-/** Whether every target that can answer now uses the new version. */
-export function hasConverged({ state, progress }: RolloutView): boolean {
-  if (state === 'distributing' || state === 'ready') return false;
-  const { done, total, offline, failed } = activeTargets(progress);
-  return done + offline + failed >= total;
+/** Whether every target that can answer now uses the change, or the rollout has ended otherwise. */
+export function hasConverged({ state, pause, finishedAt, activatedAt, progress }: RolloutView): boolean {
+  if (finishedAt !== null) return true;
+  return pause === null && activatedAt !== null && state !== 'approved' && progress.reachableUnused === 0;
 }
 
-/** What a bar shows for the present state of the rollout. */
-export function progressOf({ keySet, toVersion, state, progress, hold }: RolloutView): ProgressState {
-  const name = `${keySet} ${toVersion}`;
+const NAMED = 3;
+
+/** What holds it back, with the first names. */
+export function holdText({ message, targets, until, devices }: RolloutHoldView): string {
+  const names = devices.slice(0, NAMED).map(({ device }) => device);
+  const more = targets - names.length;
+  const who = names.length === 0 ? '' : ` (${names.join(', ')}${more > 0 ? ` and ${more} more` : ''})`;
+  return `${message}${who}${until === null ? '' : `, until ${until}`}`;
+}
+
+function noteOf({ offline, failed }: Pick<Reached, 'offline' | 'failed'>, holds: readonly RolloutHoldView[]): string {
+  const [first] = holds;
+  const notes = [
+    ...(offline === 0 ? [] : [`${offline} offline`]),
+    ...(failed === 0 ? [] : [`${failed} failed`]),
+    ...(first === undefined ? [] : [holdText(first)]),
+  ];
+  return notes.join(', ');
+}
+
+const isUnderWay = ({ state }: WaveProgressView): boolean => state === 'open' || state === 'soaking';
+
+function waveState(rollout: RolloutView, name: string): ProgressState {
+  const { progress, wave, holds } = rollout;
+  const open = progress.waves.find(isUnderWay) ?? progress.waves.at(-1);
+  if (open === undefined) return { label: name, done: 0, total: 0, note: noteOf({ offline: 0, failed: 0 }, holds) };
+  const which = wave.of === 1 ? '' : ` wave ${open.name} (${open.wave + 1} of ${wave.of})`;
+  const what = rollout.kind === 'key-version' ? 'stored' : 'in use';
+  return { label: `${name}${which} ${what}`, done: open.done, total: open.total, note: noteOf(open, holds) };
+}
+
+function unpausedState(rollout: RolloutView): ProgressState {
+  const { state, progress, holds } = rollout;
+  const name = nameOf(rollout);
+  const old = (what: string, left: number): ProgressState => ({
+    label: `${name} old version ${what}`,
+    done: progress.total - left,
+    total: progress.total,
+    note: noteOf({ offline: 0, failed: 0 }, holds),
+  });
   switch (state) {
+    case 'approved':
+      return {
+        label: `${name} approved`,
+        done: 0,
+        total: progress.total,
+        note: noteOf({ offline: 0, failed: 0 }, holds),
+      };
     case 'distributing':
     case 'ready':
-      return { label: `${name} stored`, ...bar(storedTargets(progress), hold) };
-    case 'active':
-      return { label: `${name} active`, ...bar(activeTargets(progress), null) };
+      return waveState(rollout, name);
+    case 'active': {
+      const using = usingTargets(rollout);
+      const mine = holds.filter(({ reason }) => reason === 'deferred' || reason === 'activation');
+      return { label: `${name} active`, done: using.done, total: using.total, note: noteOf(using, mine) };
+    }
     case 'retiring':
-      return {
-        label: `${name} old version out of use`,
-        done: progress.total - progress.oldInUse,
-        total: progress.total,
-      };
+      return old('out of use', progress.oldInUse);
     case 'retired':
     case 'destroying':
     case 'destroyed':
-      return { label: `${name} old version destroyed`, done: progress.total - progress.oldHeld, total: progress.total };
+      return old('destroyed', progress.oldHeld);
+    case 'completed':
+    case 'aborted':
+    case 'superseded':
+    case 'compromised': {
+      const { done, total } = usingTargets(rollout);
+      return { label: `${name} ${state}`, done, total };
+    }
   }
 }
 
-function bar({ done, total, offline, failed }: Reached, hold: string | null): Omit<ProgressState, 'label'> {
-  const notes = [
-    ...(offline === 0 ? [] : [`${offline} offline`]),
-    ...(failed === 0 ? [] : [`${failed} refused or stalled`]),
-    ...(hold === null ? [] : [hold]),
-  ];
-  return { done, total, note: notes.join(', ') };
+/** What a bar shows for the present state of the rollout. A pause is another label, so that it is told at once. */
+export function progressOf(rollout: RolloutView): ProgressState {
+  const state = unpausedState(rollout);
+  const { pause, holds } = rollout;
+  if (pause === null) return state;
+  const held = holds.find(({ reason }) => reason === 'paused');
+  return { ...state, label: `${state.label}, paused`, note: held === undefined ? pause.reason : holdText(held) };
 }
 
 /** One sentence for the end. */
-export function summaryOf({ keySet, fromVersion, toVersion, state, progress }: RolloutView): string {
-  const { done, total, offline, failed } = activeTargets(progress);
+export function summaryOf(rollout: RolloutView): string {
+  const { done, total, offline, failed } = usingTargets(rollout);
+  const { state, pause } = rollout;
+  const where = pause === null ? state : `paused (${state}): ${pause.reason}`;
   const using = `${done} of ${total} devices use it`;
   const catchUp = offline === 0 ? '' : `; ${offline} offline will catch up when they return`;
-  const trouble = failed === 0 ? '' : `; ${failed} refused or stalled: see croupier rollout show`;
-  return `${keySet}: version ${fromVersion} to ${toVersion} is ${state}; ${using}${catchUp}${trouble}\n`;
+  const trouble = failed === 0 ? '' : `; ${failed} failed: see croupier rollout show`;
+  return `${subjectOf(rollout)} is ${where}; ${using}${catchUp}${trouble}\n`;
 }

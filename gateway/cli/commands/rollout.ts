@@ -1,44 +1,64 @@
-/** `croupier rollout`, and what ends one: `retire` and `destroy`. */
+/** `croupier rollout`: what is on its way, how far it is, and what holds it back. */
 import { Option } from 'commander';
+import { z } from 'zod';
+import { OldVersionStateName, TargetStateName, type RolloutView } from '#schema/api/views.ts';
 import { CroupierError } from '#schema/errors.ts';
-import { RolloutId } from '#schema/ids.ts';
-import { TargetStateName, type RolloutSummaryView, type RolloutView } from '#schema/api/views.ts';
-import type { z } from 'zod';
+import { DeviceId } from '#schema/ids.ts';
 import type { ApiClient } from '../client/api-client.ts';
 import type { Context, Outcome } from '../context.ts';
-import { facts, table, type Cell } from '../output/table.ts';
-import { countOf, type Style } from '../output/text.ts';
-import { outcomeOf } from './answer.ts';
+import { table, type Cell } from '../output/table.ts';
 import { allItems, PAGE } from './pages.ts';
-import type { Register } from './registration.ts';
-import { hasConverged, summaryOf } from './rollout-progress.ts';
+import { parsedBy, type Register } from './registration.ts';
+import { registerRolloutActions } from './rollout-actions.ts';
+import { describeRollout, stateCell } from './rollout-description.ts';
+import { historyOutcome } from './rollout-history.ts';
+import { NAMED_ROLLOUT, rolloutId } from './rollout-id.ts';
+import { registerRolloutPlan } from './rollout-plan.ts';
+import { hasConverged, subjectOf, summaryOf } from './rollout-progress.ts';
 import { watchRollout } from './watch-rollout.ts';
 
-const NAMED = 'id of the rollout, its beginning, or a key set for its latest rollout';
-
 interface ShowOptions {
-  readonly state?: z.infer<typeof TargetStateName>;
   readonly targets?: true;
+  readonly state?: z.infer<typeof TargetStateName>;
+  readonly wave?: string;
+  readonly online?: boolean;
+  readonly services?: true;
+  readonly deferred?: true;
+  readonly old?: z.infer<typeof OldVersionStateName>;
+}
+
+interface HistoryOptions {
+  readonly device?: DeviceId;
+  readonly limit?: number;
 }
 
 export const registerRollout: Register = (program, run) => {
   const rollout = program.command('rollout').description('changes on their way to the devices');
+  registerRolloutPlan(rollout, run);
   rollout
     .command('list')
     .description('rollouts, newest first')
-    .option('--open', 'only those that are under way')
+    .option('--open', 'only those that have not ended')
     .action(run((context, { open }: { readonly open?: true }) => listRollouts(context, open === true)));
   rollout
     .command('show')
-    .argument('<rollout>', NAMED)
+    .argument('<rollout>', NAMED_ROLLOUT)
     .option('--targets', 'list the targets')
     .addOption(new Option('--state <state>', 'list the targets in this state').choices(TargetStateName.options))
-    .description('one rollout and how far it is')
+    .option('--wave <name>', 'list the targets of this wave')
+    .option('--online', 'list the targets that are connected')
+    .option('--no-online', 'list the targets that are not')
+    .option('--services', 'list the services')
+    .option('--deferred', 'list the targets that put the activation off')
+    .addOption(
+      new Option('--old <state>', 'list by what they have of old versions').choices(OldVersionStateName.options),
+    )
+    .description('one rollout: waves, what holds it back, and its targets')
     .action(run((context, wanted: string, options: ShowOptions) => showRollout(context, wanted, options)));
   rollout
     .command('watch')
-    .argument('<rollout>', NAMED)
-    .description('follow a rollout until every device that can answer uses the new version')
+    .argument('<rollout>', NAMED_ROLLOUT)
+    .description('follow a rollout until every device that can answer uses the change; a paused one is waited for')
     .action(
       run(async (context: Context, wanted: string): Promise<Outcome> => {
         const id = await rolloutId(await context.connect('fleet.view'), wanted);
@@ -46,68 +66,20 @@ export const registerRollout: Register = (program, run) => {
         return { document, text: summaryOf(document) };
       }),
     );
-  program
-    .command('retire')
-    .argument('<rollout>', NAMED)
-    .description('retire the old version of a rollout: accepted nowhere, once no device uses it')
-    .action(
-      run(async (context: Context, wanted: string): Promise<Outcome> => {
-        const api = await context.connect('keyset.retire');
-        const id = await rolloutId(api, wanted);
-        return outcomeOf(
-          await api.call('keyset.retire', { params: { id } }),
-          `the old version of ${id} is retired as soon as no device uses it\n`,
-        );
-      }),
-    );
-  program
-    .command('destroy')
-    .argument('<rollout>', NAMED)
-    .description('destroy the retired version of a rollout, in the gateway and on the devices (needs an approval)')
-    .action(
-      run(async (context: Context, wanted: string): Promise<Outcome> => {
-        const api = await context.connect('keyset.destroy');
-        const id = await rolloutId(api, wanted);
-        return outcomeOf(
-          await api.call('keyset.destroy', { params: { id } }),
-          `the retired version of ${id} is destroyed; devices follow\n`,
-        );
-      }),
-    );
+  rollout
+    .command('history')
+    .argument('<rollout>', NAMED_ROLLOUT)
+    .option('--device <id>', 'only the steps of this device', parsedBy(DeviceId))
+    .option('--limit <n>', 'at most so many', parsedBy(z.coerce.number().int().min(1)))
+    .description('what became of its targets, step by step')
+    .action(run((context, wanted: string, options: HistoryOptions) => showHistory(context, wanted, options)));
+  registerRolloutActions(program, rollout, run);
 };
 
 /** Whether watching on would show nothing new by itself. */
 export function isSettled(rollout: RolloutView): boolean {
   return rollout.state !== 'retiring' && rollout.state !== 'destroying' && hasConverged(rollout);
 }
-
-/** Errors: `rollout.not-found`, `input.invalid` when several begin like that. */
-async function rolloutId(api: ApiClient, wanted: string): Promise<string> {
-  if (RolloutId.safeParse(wanted).success) return wanted;
-  const { items } = await api.call('rollout.list', { query: { limit: PAGE } });
-  const latest = items.find(({ keySet }) => keySet === wanted);
-  if (latest !== undefined) return latest.id;
-  const found = items.filter(({ id }) => id.startsWith(wanted));
-  const [only, ...others] = found;
-  if (only === undefined)
-    throw new CroupierError('rollout.not-found', `there is no rollout ${wanted}, nor a key set of this name with one`);
-  if (others.length > 0)
-    throw new CroupierError(
-      'input.invalid',
-      `${countOf(found.length, 'rollout')} begin with ${wanted}; name more of it`,
-    );
-  return only.id;
-}
-
-const STATE_STYLES: Readonly<Record<RolloutSummaryView['state'], Style>> = {
-  distributing: 'cyan',
-  ready: 'cyan',
-  active: 'green',
-  retiring: 'yellow',
-  retired: 'green',
-  destroying: 'yellow',
-  destroyed: 'dim',
-};
 
 async function listRollouts(context: Context, open: boolean): Promise<Outcome> {
   const api = await context.connect('fleet.view');
@@ -116,68 +88,69 @@ async function listRollouts(context: Context, open: boolean): Promise<Outcome> {
   });
   const rows = document.items.map((item): Cell[] => [
     item.id,
-    item.keySet,
-    `${item.fromVersion} to ${item.toVersion}`,
-    { text: item.state, style: STATE_STYLES[item.state] },
+    subjectOf(item),
+    stateCell(item),
+    item.plan,
+    item.wave.openedAt === null ? undefined : `${item.wave.name} (${item.wave.index + 1} of ${item.wave.of})`,
     item.requestedBy,
     item.createdAt,
     item.activatedAt ?? undefined,
-    item.retiredAt ?? undefined,
+    item.finishedAt ?? undefined,
   ]);
-  return {
-    document,
-    text: table(
-      ['ROLLOUT', 'KEY SET', 'VERSION', 'STATE', 'ASKED BY', 'STARTED', 'ACTIVATED', 'RETIRED'],
-      rows,
-      context.paint,
-    ),
-  };
+  const columns = ['ROLLOUT', 'WHAT', 'STATE', 'PLAN', 'WAVE', 'ASKED BY', 'APPROVED', 'ACTIVATED', 'ENDED'];
+  return { document, text: table(columns, rows, context.paint) };
 }
 
-async function showRollout(context: Context, wanted: string, { targets, state }: ShowOptions): Promise<Outcome> {
-  const api = await context.connect('fleet.view');
-  const id = await rolloutId(api, wanted);
-  const rollout = await api.call('rollout.show', { params: { id } });
-  const about = describe(rollout, context);
-  if (targets === undefined && state === undefined) return { document: rollout, text: about };
-  const query = { limit: PAGE, ...(state === undefined ? {} : { state }) };
-  const items = await allItems((after: string | undefined) =>
-    api.call('rollout.targets', { params: { id }, query: { ...query, ...(after === undefined ? {} : { after }) } }),
+/** Number of the wave. Errors: `input.invalid`, naming the waves there are. */
+function waveOf({ terms, id }: RolloutView, wanted: string): number {
+  const found = terms.waves.findIndex(({ name }) => name === wanted);
+  if (found >= 0) return found;
+  const names = terms.waves.map(({ name }) => name).join(', ');
+  throw new CroupierError('input.invalid', `rollout ${id} has no wave ${wanted}; it has ${names}`);
+}
+
+async function targetRows(api: ApiClient, rollout: RolloutView, options: ShowOptions) {
+  const { state, wave, online, services, deferred, old } = options;
+  const yes = 'true' as const;
+  const query = {
+    limit: PAGE,
+    ...(state === undefined ? {} : { state }),
+    ...(wave === undefined ? {} : { wave: waveOf(rollout, wave) }),
+    ...(online === undefined ? {} : { online: online ? yes : ('false' as const) }),
+    ...(services === undefined ? {} : { service: yes }),
+    ...(deferred === undefined ? {} : { deferred: yes }),
+    ...(old === undefined ? {} : { old }),
+  };
+  const params = { id: rollout.id };
+  return allItems((after: string | undefined) =>
+    api.call('rollout.targets', { params, query: { ...query, ...(after === undefined ? {} : { after }) } }),
   );
+}
+
+async function showRollout(context: Context, wanted: string, options: ShowOptions): Promise<Outcome> {
+  const api = await context.connect('fleet.view');
+  const rollout = await api.call('rollout.show', { params: { id: await rolloutId(api, wanted) } });
+  const about = describeRollout(rollout, context.paint);
+  if (Object.values(options).every((option) => option === undefined)) return { document: rollout, text: about };
+  const items = await targetRows(api, rollout, options);
   const rows = items.map((item): Cell[] => [
     item.device,
+    rollout.terms.waves[item.wave]?.name,
     item.state,
-    item.code ?? undefined,
+    item.code ?? item.reason ?? undefined,
+    item.old,
     item.connected ? 'yes' : 'no',
     item.lastSeenAt ?? undefined,
+    item.deferredUntil ?? undefined,
     item.changedAt,
   ]);
-  return {
-    document: { ...rollout, targets: items },
-    text: `${about}\n${table(['DEVICE', 'STATE', 'CODE', 'CONNECTED', 'LAST SEEN', 'SINCE'], rows, context.paint)}`,
-  };
+  const columns = ['DEVICE', 'WAVE', 'STATE', 'WHY', 'OLD', 'CONNECTED', 'LAST SEEN', 'DEFERRED UNTIL', 'SINCE'];
+  return { document: { ...rollout, targets: items }, text: `${about}\n${table(columns, rows, context.paint)}` };
 }
 
-function describe(rollout: RolloutView, { paint }: Context): string {
-  const { progress } = rollout;
-  const states = Object.entries(progress.byState).map(([name, devices]) => `${devices} ${name}`);
-  return facts(
-    [
-      ['rollout', rollout.id],
-      ['key set', rollout.keySet],
-      ['version', `${rollout.fromVersion} to ${rollout.toVersion}`],
-      ['state', { text: rollout.state, style: STATE_STYLES[rollout.state] }],
-      ['waits for', rollout.hold ?? undefined],
-      ['asked by', rollout.requestedBy],
-      ['started', rollout.createdAt],
-      ['activated', rollout.activatedAt ?? undefined],
-      ['retired', rollout.retiredAt ?? undefined],
-      ['finished', rollout.finishedAt ?? undefined],
-      ['targets', `${progress.total}${states.length === 0 ? '' : `: ${states.join(', ')}`}`],
-      ['offline, behind', progress.offlineBehind],
-      ['use the old version', progress.oldInUse],
-      ['hold the old version', progress.oldHeld],
-    ],
-    paint,
-  );
+async function showHistory(context: Context, wanted: string, { device, limit }: HistoryOptions): Promise<Outcome> {
+  const api = await context.connect('fleet.view');
+  const params = { id: await rolloutId(api, wanted) };
+  const only = device === undefined ? {} : { device };
+  return historyOutcome(context, limit, (page) => api.call('rollout.history', { params, query: { ...only, ...page } }));
 }

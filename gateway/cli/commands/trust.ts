@@ -1,22 +1,18 @@
 /** `croupier trust`: the numbered trust bundles. */
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { decodePemAll } from '#pki/certificate/pem.ts';
 import { certificateFingerprint, parseCertificate } from '#pki/certificate/parse.ts';
-import { CroupierError, errorMessage } from '#schema/errors.ts';
 import { TrustVersion } from '#schema/ids.ts';
-import { TrustPurpose } from '#schema/messages/trust-bundle.ts';
 import type { TrustBundleView } from '#schema/api/views.ts';
 import type { Context, Outcome } from '../context.ts';
 import { facts, table, type Cell } from '../output/table.ts';
 import { countOf, type Paint } from '../output/text.ts';
+import { readAnchors, withAnchors, type AnchorOptions } from './anchors.ts';
 import { outcomeOf } from './answer.ts';
 import { allItems, PAGE } from './pages.ts';
-import { collect, parsedBy, type Register } from './registration.ts';
+import { parsedBy, type Register } from './registration.ts';
+import { termsOf, withTerms, type TermOptions } from './rollout-terms.ts';
 
-interface PublishOptions {
-  readonly anchor?: readonly string[];
-  readonly remove?: readonly string[];
+interface PublishOptions extends TermOptions, AnchorOptions {
   readonly reason?: string;
 }
 
@@ -31,17 +27,11 @@ export const registerTrust: Register = (program, run) => {
         version === undefined ? listBundles(context) : showBundle(context, version),
       ),
     );
-  trust
+  const publishing = trust
     .command('publish')
-    .option(
-      '--anchor <purpose=file>',
-      'PEM certificates for a purpose of your own; may be given several times',
-      collect,
-    )
-    .option('--remove <purpose>', 'drop a purpose of your own; may be given several times', collect)
     .option('--reason <text>', 'stands in the request that is approved')
-    .description('publish the next trust bundle (needs an approval)')
-    .action(run((context, options: PublishOptions) => publish(context, options)));
+    .description('publish the next trust bundle (needs an approval)');
+  withTerms(withAnchors(publishing)).action(run((context, options: PublishOptions) => publish(context, options)));
 };
 
 async function listBundles(context: Context): Promise<Outcome> {
@@ -99,40 +89,11 @@ function describe({ body, sha256 }: TrustBundleView, paint: Paint): string {
   return `${about}\n${table(['PURPOSE', 'ANCHOR', 'NOT AFTER', 'SHA-256'], rows, paint)}`;
 }
 
-/** Errors: `input.invalid`, `config.missing`, `certificate.malformed`. */
-async function readAnchors(options: PublishOptions): Promise<Record<string, string[]>> {
-  const anchors: Record<string, string[]> = {};
-  for (const purpose of options.remove ?? []) anchors[purposeOf(purpose)] = [];
-  for (const given of options.anchor ?? []) {
-    const [purpose = '', ...rest] = given.split('=');
-    const file = rest.join('=');
-    if (file === '') throw new CroupierError('input.invalid', `--anchor ${given}: write PURPOSE=FILE`);
-    const text = await readFile(file, 'utf8').catch((error: unknown) => {
-      throw new CroupierError('config.missing', `${file} cannot be read: ${errorMessage(error)}`, { cause: error });
-    });
-    const certificates = decodePemAll('CERTIFICATE', text);
-    if (certificates.length === 0) throw new CroupierError('certificate.malformed', `${file} holds no PEM certificate`);
-    const added = certificates.map((der) => Buffer.from(der).toString('base64'));
-    anchors[purposeOf(purpose)] = [...(anchors[purpose] ?? []), ...added];
-  }
-  return anchors;
-}
-
-function purposeOf(text: string): string {
-  const result = TrustPurpose.safeParse(text);
-  if (!result.success)
-    throw new CroupierError(
-      'input.invalid',
-      `${JSON.stringify(text)} is not a purpose: use lower-case letters, digits and hyphens`,
-    );
-  return result.data;
-}
-
 async function publish(context: Context, options: PublishOptions): Promise<Outcome> {
   const anchors = await readAnchors(options);
   const api = await context.connect('trust.publish');
   const answer = await api.call('trust.publish', {
-    body: { anchors, ...(options.reason === undefined ? {} : { reason: options.reason }) },
+    body: { anchors, ...(options.reason === undefined ? {} : { reason: options.reason }), ...termsOf(options) },
   });
   const changed = Object.keys(anchors).length;
   return outcomeOf(

@@ -132,6 +132,8 @@ export const RolloutProgressView = z.object({
   /** Connected targets that have not stored the change, and that have. */
   reachableUnstored: z.int(),
   reachableStored: z.int(),
+  /** Connected targets that do not use the change yet, and have not failed to. */
+  reachableUnused: z.int(),
   /** Services, connected or not, that have not stored it. */
   servicesUnstored: z.int(),
   /** Targets not connected that are behind the present goal: the catch-up. */
