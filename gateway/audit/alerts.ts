@@ -66,7 +66,7 @@ export const ALERT_RULES: readonly Rule[] = [
     severity: 'warning',
     about: 'device',
     when: ({ details }) => details?.['reason'] === 'certificate.expired',
-    tells: ['request', 'expired'],
+    tells: ['request', 'expired', 'issuerWithdrawn'],
   },
   {
     actions: ['broker.deny', 'report.refuse', ...ENROLMENT],

@@ -114,16 +114,54 @@ function byTicket(facts: EnrolmentFacts, state: EnrolmentState, code: string): G
   return { device, ticket: matching.id, request: undefined, repeat: undefined };
 }
 
-function byCertificate(facts: EnrolmentFacts, state: EnrolmentState): Grant | Refusal {
+function byCertificate(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | Grant {
   const { presented, device } = state;
   if (presented === undefined || device === undefined) return refuse(facts, undefined, 'certificate.unknown');
   const grace = facts.policy.classes[device.class]?.grace ?? 0;
   const judgement = judgeClientCertificate(presented, device, facts.now, grace, facts.withdrawnAt(presented.issuer));
-  if (!judgement.good) return refuse(facts, device.id, judgement.code);
-  return { device, ticket: undefined, request: undefined, repeat: repeatable(facts, state) };
+  if (judgement.good) return { device, ticket: undefined, request: undefined, repeat: repeatable(facts, state) };
+  // Time is all that speaks against it: it is ours, the device's latest, and TLS has proved that its key is there.
+  return judgement.code === 'certificate.expired'
+    ? byExpired(facts, state, presented, device)
+    : refuse(facts, device.id, judgement.code);
 }
 
-function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | Grant {
+/** Beyond its grace a certificate vouches for nothing any more, but says whose request an engineer has to look at. */
+function byExpired(
+  facts: EnrolmentFacts,
+  state: EnrolmentState,
+  presented: CertificateRecord,
+  device: DeviceRecord,
+): EnrolmentOutcome | Grant {
+  if (facts.commonName !== undefined && facts.commonName !== device.id)
+    return refuse(facts, device.id, 'csr.subject-mismatch');
+  // A ticket is quicker than waiting; a device that has one is told to show it.
+  if (state.request?.state === 'pending' && mayShowTicket(facts, state))
+    return refuse(facts, device.id, 'enrolment.unauthenticated');
+  const withdrawn = facts.withdrawnAt(presented.issuer);
+  return park(facts, state, 'certificate.expired', {
+    serial: presented.serial,
+    expired: presented.notAfter.toISOString(),
+    ...(withdrawn === undefined ? {} : { issuerWithdrawn: withdrawn.toISOString() }),
+  });
+}
+
+/** Whether the device has a ticket for this request. */
+function mayShowTicket(facts: EnrolmentFacts, state: EnrolmentState): boolean {
+  return state.tickets.some(({ consumedAt, consumedCsr, expiresAt }) =>
+    consumedAt === undefined
+      ? facts.now <= expiresAt
+      : consumedCsr === facts.csrSha256 && repeatable(facts, state) !== undefined,
+  );
+}
+
+/** `reason`: why nobody but a person can decide; it and `details` stand in the audit record. */
+function park(
+  facts: EnrolmentFacts,
+  state: EnrolmentState,
+  reason: 'enrolment.unauthenticated' | 'certificate.expired',
+  details: NonNullable<AuditEvent['details']> = {},
+): EnrolmentOutcome | Grant {
   const { request, device } = state;
   const retryAfter = Math.ceil(facts.policy.enrolment.parkedRetry / 1000);
   switch (request?.state) {
@@ -143,13 +181,7 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
     case undefined:
   }
   // A device with a ticket for this has only forgotten to say so: clients that wait for the challenge get it.
-  const mayShowTicket = ({ consumedAt, consumedCsr, expiresAt }: TicketRecord): boolean =>
-    consumedAt === undefined
-      ? facts.now <= expiresAt
-      : consumedCsr === facts.csrSha256 && repeatable(facts, state) !== undefined;
-  if (state.tickets.some(mayShowTicket)) {
-    return refuse(facts, device?.id, 'enrolment.unauthenticated');
-  }
+  if (mayShowTicket(facts, state)) return refuse(facts, device?.id, 'enrolment.unauthenticated');
   if (state.pendingRequests >= facts.policy.enrolment.maxParked) {
     return refuse(
       facts,
@@ -166,14 +198,14 @@ function park(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | 
       csrSha256: facts.csrSha256,
       csr: facts.csr,
       device: device?.id,
-      reason: 'enrolment.unauthenticated',
+      reason,
       source: facts.source,
       state: 'pending',
       requestedAt: facts.now,
       decidedAt: undefined,
       decidedBy: undefined,
     },
-    audit: [event(facts, device?.id, 'success', 'enrolment.parked', { request: facts.requestId })],
+    audit: [event(facts, device?.id, 'success', 'enrolment.parked', { request: facts.requestId, reason, ...details })],
   };
 }
 
@@ -234,6 +266,6 @@ export function decideEnrolment(facts: EnrolmentFacts, state: EnrolmentState): E
       ? byTicket(facts, state, credential.code)
       : credential.kind === 'certificate'
         ? byCertificate(facts, state)
-        : park(facts, state);
+        : park(facts, state, 'enrolment.unauthenticated');
   return 'kind' in result ? result : issue(facts, state, result);
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import { DeviceClass, DeviceId, EnrolmentId, Serial, Sha256, SiteName } from '#schema/ids.ts';
 import { Policy } from '#schema/policy.ts';
+import { alertOf } from '#gateway/audit/alerts.ts';
 import { decideEnrolment, type Credential, type EnrolmentFacts } from '#gateway/enrolment/decide.ts';
 import { hashCode } from '#gateway/enrolment/ticket-code.ts';
 import type { EnrolmentState } from '#gateway/ports/store/enrolment.ts';
@@ -118,6 +119,7 @@ const facts = (credential: Credential, over: Partial<EnrolmentFacts> = {}): Enro
   source: '192.0.2.1',
   now: NOW,
   policy,
+  withdrawnAt: () => undefined,
   prepare: () => intent,
   ...over,
 });
@@ -128,6 +130,32 @@ const NONE: Credential = { kind: 'none' };
 
 type Expected = 'issue' | 'repeat' | 'park' | 'wait' | ErrorCode;
 type Row = readonly [string, Credential, Partial<EnrolmentState>, Expected, Partial<EnrolmentFacts>?];
+
+/** Beside a certificate beyond its grace. */
+const BEYOND_GRACE: readonly (readonly [string, Partial<EnrolmentState>, Row[3], Partial<EnrolmentFacts>?])[] = [
+  ['in the name of another device', {}, 'csr.subject-mismatch', { commonName: 'egm-2' }],
+  ['and an open ticket', { tickets: [ticket()] }, 'enrolment.unauthenticated'],
+  ['and no place to wait', { pendingRequests: policy.enrolment.maxParked }, 'enrolment.rate-limited'],
+  ['and a request that waits', { request: request({ state: 'pending' }) }, 'wait'],
+  [
+    'and a request that waits, and a ticket since',
+    { request: request({ state: 'pending' }), tickets: [ticket()] },
+    'enrolment.unauthenticated',
+  ],
+  ['and a request that was approved', { request: request() }, 'issue'],
+  ['and a request that was approved for another device', { request: request({ device: other }) }, 'device.not-found'],
+  ['and a request that was refused', { request: request({ state: 'refused' }) }, 'enrolment.refused'],
+  [
+    'of a device that was revoked meanwhile',
+    { device: device({ state: { kind: 'revoked' } }), request: request() },
+    'certificate.revoked',
+  ],
+  [
+    'before the current one',
+    { device: device({ currentSerial: serial(3) }), request: request() },
+    'certificate.superseded',
+  ],
+];
 
 const rows: readonly Row[] = [
   ['an open ticket', TICKET, { tickets: [ticket()] }, 'issue'],
@@ -318,8 +346,15 @@ const rows: readonly Row[] = [
     'a certificate a second after its grace',
     CERTIFICATE,
     { presented: certificate({ notAfter: new Date(at(-30).getTime() - 1000) }) },
-    'certificate.expired',
+    'park',
   ],
+  ...BEYOND_GRACE.map(([what, given, expected, more = {}]): Row => [
+    `a certificate beyond its grace ${what}`,
+    CERTIFICATE,
+    { presented: certificate({ notAfter: at(-60) }), ...given },
+    expected,
+    more,
+  ]),
   [
     'the same CSR again by the former certificate',
     CERTIFICATE,
@@ -421,6 +456,36 @@ describe('decideEnrolment', () => {
     expect(byApproval).toMatchObject({ kind: 'issue', ticket: undefined, request: request().id });
     const byCertificate = decideEnrolment(facts(CERTIFICATE), state({ presented: certificate() }));
     expect(byCertificate).toMatchObject({ kind: 'issue', ticket: undefined, request: undefined });
+  });
+
+  test('given a certificate beyond its grace, when its request is parked, then the record says whose it is, and an alert is raised', () => {
+    const presented = certificate({ notAfter: at(-60) });
+    const outcome = decideEnrolment(facts(CERTIFICATE), state({ presented }));
+    expect(outcome).toMatchObject({ kind: 'park', request: { device: egm, reason: 'certificate.expired' } });
+    const [record] = outcome.kind === 'park' ? outcome.audit : [];
+    expect(record).toMatchObject({
+      code: 'enrolment.parked',
+      device: egm,
+      details: { reason: 'certificate.expired', serial: presented.serial, expired: at(-60).toISOString() },
+    });
+    expect(record === undefined ? undefined : alertOf(record)).toMatchObject({
+      code: 'enrolment.parked',
+      device: egm,
+      message: expect.stringContaining(at(-60).toISOString()),
+    });
+    const anonymous = decideEnrolment(facts(NONE), state());
+    expect(anonymous.kind === 'park' ? anonymous.audit.map(alertOf) : anonymous).toEqual([undefined]);
+  });
+
+  test('given a CA that was withdrawn, when its certificates have outlived their grace since, then their requests are parked, too', () => {
+    const withdrawn = (days: number) => facts(CERTIFICATE, { withdrawnAt: () => at(days) });
+    const given = state({ presented: certificate() });
+    expect(decideEnrolment(withdrawn(-29), given).kind).toBe('issue');
+    const outcome = decideEnrolment(withdrawn(-31), given);
+    expect(outcome.kind === 'park' ? outcome.audit[0]?.details : outcome).toMatchObject({
+      reason: 'certificate.expired',
+      issuerWithdrawn: at(-31).toISOString(),
+    });
   });
 
   test('given a key that the class does not allow, when prepared, then that is the refusal; what is not ours is thrown on', () => {

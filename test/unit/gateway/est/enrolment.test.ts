@@ -189,22 +189,31 @@ describe('by certificate', () => {
     certificateOf(await renew(device));
   });
 
-  test('given a certificate past its end, when within the grace of its class, then it renews; beyond it is refused', async () => {
+  test('given a certificate past its end, when within the grace of its class, then it renews; beyond it an engineer has to approve', async () => {
     gateway.clock.advance(119 * DAY);
     certificateOf(await renew(device));
     gateway.clock.advance(2 * DAY);
-    const answer = await renew(device);
-    expect(errorOf(answer)).toEqual([400, 'certificate.expired']);
-    expect(answer.body).toContain('an engineer must issue a ticket');
+    const request = enrolRequest(await newDevice('egm-1'), { identity: device });
+    expect((await gateway.ask(request)).status).toBe(202);
+    const parked = await gateway.pendingRequest();
+    expect(parked).toMatchObject({ device: 'egm-1', reason: 'certificate.expired' });
+    const alerts = await gateway.store.alerts({ open: true, limit: 10 });
+    expect(alerts.map((alert) => [alert.code, alert.device])).toEqual([['enrolment.parked', 'egm-1']]);
+    expect((await gateway.ask(request)).status).toBe(202);
+    await gateway.approve(parked);
+    certificateOf(await gateway.ask(request));
   });
 
-  test('given a class without grace, when its certificate has just ended, then it is refused', async () => {
+  test('given a class without grace, when its certificate has just ended, then it waits for an engineer; one who is refused gets nothing', async () => {
     const kiosk = await enrolledDevice(gateway, 'kiosk-1', 'kiosk');
     gateway.clock.advance(30 * DAY - 1000);
     const renewed = await newDevice('kiosk-1');
     certificateOf(await gateway.ask(enrolRequest(renewed, { identity: kiosk })));
     gateway.clock.advance(2000);
-    expect(errorOf(await renew(kiosk, 'kiosk-1'))).toEqual([400, 'certificate.expired']);
+    const request = enrolRequest(await newDevice('kiosk-1'), { identity: kiosk });
+    expect((await gateway.ask(request)).status).toBe(202);
+    await gateway.refuse(await gateway.pendingRequest());
+    expect(errorOf(await gateway.ask(request))).toEqual([400, 'enrolment.refused']);
   });
 
   test('given a certificate that is not valid yet, when it is shown, then it is refused, grace or not', async () => {
