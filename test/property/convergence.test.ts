@@ -279,6 +279,7 @@ async function converge(world: FloorWorld, reconnects: boolean): Promise<void> {
     (await Promise.all(DEVICES.map((id) => differences(world, id)))).filter((one) => one !== undefined);
   for (let waited = 0; waited < LONGEST_MS && (await open()).length > 0; waited += 5_000) {
     await world.advance(5_000, 5_000);
+    await ask(() => world.resumePaused());
     const known = waited < RESENT_MS ? [] : (await open()).filter(({ isKnown }) => isKnown);
     expect(known, 'I3: the gateway knows of a difference and does nothing about it').toEqual([]);
   }

@@ -14,6 +14,7 @@ import { silentLog } from '#gateway/ports/log.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { createPublicServer, type PublicServer } from '#gateway/public/server.ts';
 import { openDatabase, storeOn } from '#gateway/store/sqlite/open.ts';
+import { resumeCommand } from '#gateway/rollout/commands.ts';
 import { announceTrust, publishTrustBundle } from '#gateway/trust/publish.ts';
 import { certificateFingerprint } from '#pki/certificate/parse.ts';
 import type { MessageSigner } from '#pki/cms/sign.ts';
@@ -252,6 +253,14 @@ export class FloorWorld {
   async destroy(rollout: RolloutId): Promise<void> {
     const ports = this.keyCommands();
     if (ports !== undefined) await destroyCommand(ports).execute({ rollout }, ADA);
+  }
+
+  /** An operator resumes what paused by itself: a service may have lagged. */
+  async resumePaused(): Promise<void> {
+    const ports = this.keyCommands();
+    const open = (await this.gateway?.console.rollouts(true, 100)) ?? [];
+    for (const { id, pause } of open)
+      if (ports !== undefined && pause !== undefined) await resumeCommand(ports).execute({ rollout: id }, ADA);
   }
 
   async contain(device: DeviceId, how: 'quarantine' | 'release'): Promise<void> {
