@@ -160,7 +160,7 @@ const RANK: Readonly<Record<TargetState, number>> = {
 };
 
 /** State of a target as the device's own proofs show it. */
-function provedState(rollout: RolloutRecord, proved: ProvedNow): TargetState | undefined {
+function provedState(rollout: RolloutRecord, from: TargetState, proved: ProvedNow): TargetState | undefined {
   switch (rollout.kind) {
     case 'key-version':
       return provedVersion(rollout, proved.rows);
@@ -168,7 +168,8 @@ function provedState(rollout: RolloutRecord, proved: ProvedNow): TargetState | u
       return proved.report.trustVersion >= rollout.toVersion ? 'active' : undefined;
     case 're-enrolment':
       if (!isReplacedBy(rollout.campaign, proved.certificate)) return 'active';
-      return proved.agreesToRenew ? 'stored' : undefined;
+      // Agreed only if it was asked: what it applied last may have been about something else.
+      return proved.agreesToRenew && from !== 'pending' ? 'stored' : undefined;
   }
 }
 
@@ -238,14 +239,15 @@ function moveTarget(
 ): TargetMove | undefined {
   const { rollout, target } = entry;
   const { report } = proved;
-  if (target === undefined && !concerns(rollout, state)) return undefined;
+  // Until all targets are recorded nobody is late: a place taken before would not be the one of the plan.
+  if (target === undefined && (rollout.preparedAt === undefined || !concerns(rollout, state))) return undefined;
   const before: TargetMove = target ?? latecomer(rollout, state, proved.at);
   if (before.state === 'exempt' || before.state === 'superseded' || before.state === 'quarantined') return undefined;
   const latest =
     report.results.find((result) => result.seq === state.sync.seq) ??
     report.results.find((result) => result.seq === report.lastSeq);
   const overtaken = isOvertaken(rollout, state.keySets);
-  const shown = provedState(rollout, proved);
+  const shown = provedState(rollout, before.state, proved);
   const next = nextStanding(rollout, before.state, latest, shown, overtaken);
   const isDeferred = next.state === 'stored' && rollout.kind === 'key-version' && latest?.outcome === 'deferred';
   const deferredUntil = isDeferred && latest.until !== undefined ? new Date(latest.until) : undefined;
