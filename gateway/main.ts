@@ -220,7 +220,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     desk,
     feed,
     policy: policy.get,
-    planRollout: rolloutPlanner({ realm, store, clock, random, policy: policy.get, authorities: authorities.get }),
+    planRollout: rolloutPlanner(nextBundlePorts(foundation, floor)),
     status: () =>
       readStatus({ realm, version, startedAt, ports: () => ports, store, clock, hsm: () => keyStore.health() }),
     metrics: () => registry.render(),

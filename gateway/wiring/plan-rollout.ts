@@ -5,12 +5,10 @@ import { nextRotation } from '../keys/commands.ts';
 import { campaignChange } from '../rollout/commands.ts';
 import type { PlannedChange } from '../rollout/plan.ts';
 import { planFor } from '../rollout/planning.ts';
-import { nextTrustChange } from '../trust/next-change.ts';
-import type { NextBundlePorts } from '../trust/publish.ts';
+import { nextTrustChange, type NextBundlePorts } from '../trust/publish.ts';
 
-export type PlanRolloutPorts = Omit<NextBundlePorts, 'onPublished'>;
-
-export function rolloutPlanner(ports: PlanRolloutPorts): PlanRollout {
+/** `ports.onPublished` is never called: nothing is changed. */
+export function rolloutPlanner(ports: NextBundlePorts): PlanRollout {
   const plannedChange = (change: RolloutPlanChange): Promise<PlannedChange> | PlannedChange => {
     switch (change.kind) {
       case 'key-version':

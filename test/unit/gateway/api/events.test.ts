@@ -4,6 +4,7 @@ import { createEventFeed, type FeedEntry } from '#gateway/api/events.ts';
 import { GatewayEvent, RolloutView, RolloutList } from '#schema/api/views.ts';
 import { KeySetName, RolloutId } from '#schema/ids.ts';
 import { InventoryRow } from '#schema/inventory.ts';
+import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { rolloutId, trust } from '#test/support/store-fixtures.ts';
 import { waitUntil } from '#test/support/wait-until.ts';
 import { POLICY, parsedJson, problemIn, startApi, type ApiHarness } from './harness.ts';
@@ -140,7 +141,11 @@ describe('event streams of the operator API', () => {
       () => reader.events.length > 0,
       () => reader.text,
     );
-    expect(RolloutView.parse(reader.events[0]?.data)).toMatchObject({ id, state: 'distributing' });
+    expect(RolloutView.parse(reader.events[0]?.data)).toMatchObject({
+      id,
+      state: 'approved',
+      hold: 'its targets are being recorded',
+    });
     const count = reader.events.length;
     await waitUntil(
       () => reader.text.split(': still here').length > 3,
@@ -148,15 +153,18 @@ describe('event streams of the operator API', () => {
     );
     expect(reader.events).toHaveLength(count);
 
-    const move = (state: 'active' | 'destroyed', finished: boolean) =>
-      api.store.advanceRollout(id, new Date(), () => ({ kind: 'advance', state, versions: [], finished, audit: [] }));
-    await move('active', false);
+    const move = (change: Partial<Pick<RolloutRecord, 'state' | 'activatedAt' | 'finishedAt' | 'pause'>>) =>
+      api.store.advanceRollout(id, new Date(), (rollout) => {
+        if (rollout === undefined) throw new Error('no rollout');
+        return { kind: 'advance', rollout: { ...rollout, ...change }, versions: [], due: 'none', audit: [] };
+      });
+    await move({ state: 'active', activatedAt: new Date() });
     await waitUntil(
       () => reader.events.length > count,
       () => reader.text,
     );
     expect(reader.events.at(-1)?.data).toMatchObject({ state: 'active', hold: null });
-    await move('destroyed', true);
+    await move({ state: 'destroyed', finishedAt: new Date() });
     await waitUntil(
       () => reader.ended,
       () => reader.text,

@@ -22,16 +22,28 @@ import {
   ticketCommand,
   type DeviceCommandPorts,
 } from '#gateway/enrolment/commands.ts';
-import { destroyCommand, retireCommand, rotateCommand, type KeyCommandPorts } from '#gateway/keys/commands.ts';
+import {
+  compromiseCommand,
+  destroyCommand,
+  retireCommand,
+  rotateCommand,
+  type KeyCommandPorts,
+} from '#gateway/keys/commands.ts';
 import { KEK_LABEL } from '#gateway/keys/working-key.ts';
 import { createCommandDesk, type CommandDesk, type CommandTable } from '#gateway/operators/command.ts';
 import { foundOperator, hashToken, makeToken, operatorAddCommand } from '#gateway/operators/operator-command.ts';
 import { policyApplyCommand } from '#gateway/operators/policy-command.ts';
 import { silentLog } from '#gateway/ports/log.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
+import * as rollout from '#gateway/rollout/commands.ts';
+import { decideProgress } from '#gateway/rollout/decide.ts';
+import { prepareRollout } from '#gateway/rollout/prepare.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
-import type { Authorities } from '#gateway/trust/authorities.ts';
+import { holdAuthorities, type HeldAuthorities } from '#gateway/trust/authorities.ts';
+import { authorityCommands } from '#gateway/trust/authority-commands.ts';
 import { trustPublishCommand } from '#gateway/trust/command.ts';
+import { publishNextBundle, type NextBundlePorts } from '#gateway/trust/publish.ts';
+import { rolloutPlanner } from '#gateway/wiring/plan-rollout.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
 import { generateTlsServerKey } from '#pki/ceremony/operational.ts';
 import type { MessageSigner } from '#pki/cms/sign.ts';
@@ -41,9 +53,9 @@ import { Problem, TicketInfo } from '#schema/api/views.ts';
 import { OperatorName, Realm } from '#schema/ids.ts';
 import type { Role } from '#schema/operators.ts';
 import { Policy } from '#schema/policy.ts';
-import type { PolicyRecord } from '#gateway/ports/store/governance.ts';
 import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import { systemRandom } from '#schema/runtime/random.ts';
+import { seedAuthorities } from '#test/support/realm-authorities.ts';
 import { createTestPki, type TestPki } from '#test/support/test-pki.ts';
 
 export const REALM = Realm.parse('test');
@@ -113,6 +125,8 @@ export interface ApiHarness {
   ): Promise<Answer>;
   /** Opens a request and hands over the response before its body. */
   open(person: Person, path: string, headers?: Readonly<Record<string, string>>): Promise<IncomingMessage>;
+  /** Takes every step of the open rollouts that follows by itself now. */
+  settle(): Promise<void>;
   /** Executes a command of the key admin, with the approval of the approver where it needs one. */
   done<A extends CommandAction>(action: A, request: CommandRequest<A>): Promise<void>;
   close(): Promise<void>;
@@ -146,16 +160,6 @@ export function parsedJson(text: string): unknown {
   }
 }
 
-async function operational(
-  pki: TestPki,
-  kind: 'message-signer' | 'audit-signer',
-  label: string,
-): Promise<MessageSigner> {
-  const signer = await pki.hsm.generateSigningKey(label, 'EC-P256');
-  const issued = await pki.issueOperational({ kind, commonName: label, spki: signer.spki, keyLabel: label });
-  return { signer, certificate: issued.certificate, chain: [pki.operationsCa.certificate] };
-}
-
 async function tlsOf(pki: TestPki): Promise<{ key: string; cert: string }> {
   const key = await generateTlsServerKey('EC-P256');
   const hosts = [{ type: 'dns', value: 'localhost' } as const, { type: 'ip', value: '127.0.0.1' } as const];
@@ -164,18 +168,29 @@ async function tlsOf(pki: TestPki): Promise<{ key: string; cert: string }> {
   return { key: key.privateKeyPem, cert: chain.join('') };
 }
 
+const nothing = (): void => {};
+
+interface DeskParts {
+  readonly store: Store;
+  readonly pki: TestPki;
+  readonly clock: Clock;
+  readonly authorities: HeldAuthorities;
+  readonly bundles: NextBundlePorts;
+  readonly onApplied: (policy: Policy) => void;
+}
+
 /** Everything that an operator can ask for, on this store. */
-export function commandTable(store: Store, pki: TestPki, authorities: Authorities, clock: Clock): CommandTable {
-  let policy = Policy.parse({ version: 1, classes: { egm: { keyTypes: ['EC-P256'], validity: '30d' } } });
-  const nothing = (): void => {};
-  const onApplied = ({ policy: applied }: PolicyRecord): void => {
-    policy = applied;
-  };
-  const base = { store, clock, random: systemRandom, realm: REALM, policy: () => policy };
+function commandTable({ store, pki, clock, authorities, bundles, onApplied }: DeskParts): CommandTable {
+  const base = bundles;
   const devices: DeviceCommandPorts = { ...base, onContained: nothing, onRestored: nothing };
-  const keys: KeyCommandPorts = { ...base, keyStore: pki.hsm, onChange: nothing };
+  const rollouts = { ...base, onChange: nothing };
+  const keys: KeyCommandPorts = { ...rollouts, keyStore: pki.hsm };
   return {
-    'policy.apply': policyApplyCommand({ ...base, keyStore: pki.hsm, onApplied }),
+    'policy.apply': policyApplyCommand({
+      ...base,
+      keyStore: pki.hsm,
+      onApplied: (applied) => onApplied(applied.policy),
+    }),
     'operator.add': operatorAddCommand(store, clock),
     'device.import': importCommand(devices),
     'device.ticket': ticketCommand(devices),
@@ -184,11 +199,20 @@ export function commandTable(store: Store, pki: TestPki, authorities: Authoritie
     'device.release': releaseCommand(devices),
     'enrolment.approve': approveEnrolmentCommand(devices),
     'enrolment.refuse': refuseEnrolmentCommand(devices),
+    'enrolment.campaign': rollout.campaignCommand(rollouts),
     'alert.acknowledge': acknowledgeCommand({ store, clock, onAcknowledged: nothing }),
     'keyset.rotate': rotateCommand(keys),
     'keyset.retire': retireCommand(keys),
     'keyset.destroy': destroyCommand(keys),
-    'trust.publish': trustPublishCommand({ ...base, authorities: () => authorities, onPublished: nothing }),
+    'keyset.compromise': compromiseCommand(keys),
+    'rollout.pause': rollout.pauseCommand(rollouts),
+    'rollout.resume': rollout.resumeCommand(rollouts),
+    'rollout.abort': rollout.abortCommand(rollouts),
+    'rollout.retry': rollout.retryCommand(rollouts),
+    'rollout.exempt': rollout.exemptCommand(rollouts),
+    'rollout.sign-off': rollout.signOffCommand(rollouts),
+    'trust.publish': trustPublishCommand(bundles),
+    ...authorityCommands({ ...bundles, keyStore: pki.hsm, operator: 'Casino', authorities }),
   };
 }
 
@@ -209,17 +233,20 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
   });
   const pki = await createTestPki({ realm: REALM });
   await pki.hsm.generateWrappingKey(KEK_LABEL);
-  const messageSigner = await operational(pki, 'message-signer', 'message-signer-1');
-  const standbySigner = await operational(pki, 'message-signer', 'message-signer-2');
-  const auditSigner = await operational(pki, 'audit-signer', 'audit-signer-1');
-  const authorities: Authorities = {
-    root: pki.root.certificate,
-    operationsCa: pki.operationsCa.certificate,
-    deviceCa: { ...pki.deviceCa, keyLabel: 'device-ca-1' },
-    messageSigner,
-    standbySigner,
-    auditSigner,
+  await seedAuthorities(store, pki, clock.now());
+  const authorities = await holdAuthorities(store, pki.hsm);
+  let inForce = Policy.parse({ version: 1, classes: { egm: { keyTypes: ['EC-P256'], validity: '30d' } } });
+  const policy = (): Policy => inForce;
+  const bundles: NextBundlePorts = {
+    store,
+    clock,
+    random: systemRandom,
+    realm: REALM,
+    policy,
+    authorities: authorities.get,
+    onPublished: nothing,
   };
+  await publishNextBundle(bundles, { actor: { type: 'console', id: 'root' }, approval: undefined });
 
   const tokens = new Map<Person, string>();
   for (const person of Object.keys(PEOPLE).filter(isPerson)) {
@@ -238,16 +265,28 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
   const logged: { level: string; fields: object; message: string }[] = [];
   const note = (level: string) => (fields: object, message: string) => void logged.push({ level, fields, message });
   const log = { ...silentLog, info: note('info'), warn: note('warn'), error: note('error') };
-  const desk = createCommandDesk({ store, clock, log, commands: commandTable(store, pki, authorities, clock) });
+  const desk = createCommandDesk({
+    store,
+    clock,
+    log,
+    commands: commandTable({
+      store,
+      pki,
+      clock,
+      authorities,
+      bundles,
+      onApplied: (applied) => (inForce = applied),
+    }),
+  });
   const feed = createEventFeed();
   const hsm = () => pki.hsm.health();
-  const metrics = createMetrics({ store, hsm, webhooks: () => [] });
+  const metrics = createMetrics({ store, clock, policy, hsm, webhooks: () => [] });
   const checkpointer = createCheckpointer({
     store,
     clock,
     log,
     realm: REALM,
-    signer: () => auditSigner,
+    signer: () => authorities.get().auditSigner,
     every: 3_600_000,
     records: 1_000_000,
   });
@@ -267,6 +306,8 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
     store: options.served?.(store) ?? store,
     desk,
     feed,
+    policy,
+    planRollout: rolloutPlanner(bundles),
     clock,
     log,
     status: () =>
@@ -332,7 +373,7 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
     pki,
     metrics,
     checkpointer,
-    auditSigner,
+    auditSigner: authorities.get().auditSigner,
     server,
     logged,
     token,
@@ -342,6 +383,20 @@ export async function startApi(options: HarnessOptions = {}): Promise<ApiHarness
       return fetch(method, routePath(path, call.params), { ...call, person });
     },
     open: (person, path, headers = {}) => send('GET', path, { ...bearer(person), ...headers }),
+    settle: async () => {
+      for (const open of await store.rollouts(true, 100)) {
+        if (open.preparedAt === undefined) await prepareRollout(store, clock, open);
+        let kind = 'advance';
+        while (kind === 'advance') {
+          const step = await store.advanceRollout(open.id, clock.now(), (current, keySet, tallies) =>
+            current === undefined
+              ? { kind: 'stay', until: undefined }
+              : decideProgress(current, keySet, tallies, clock.now()),
+          );
+          ({ kind } = step);
+        }
+      }
+    },
     done: async (action, request) => {
       COMMANDS[action].parse(request);
       const admin = await store.operatorByName(OperatorName.parse('ada'));

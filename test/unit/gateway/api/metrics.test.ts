@@ -16,8 +16,8 @@ describe('metrics', () => {
     await api.done('device.import', { rows });
     for (const id of ['EGM-1', 'EGM-2']) await enrol(api.store, id);
     await connect(api.store, 'EGM-1');
-    await api.done('trust.publish', { anchors: {} });
     await api.done('keyset.rotate', { keySet: KeySetName.parse('wallet-kek') });
+    await api.settle();
   });
   afterAll(() => api.close());
 
@@ -33,10 +33,14 @@ describe('metrics', () => {
     expect(text).toContain('croupier_devices{state="registered"} 1');
     expect(text).toContain('croupier_devices_connected 1');
     expect(text).toContain('croupier_hsm_up 1');
-    expect(text).toContain('croupier_rollouts_open 1');
-    expect(text).toMatch(
-      /croupier_rollout_targets\{rollout="[0-9a-f-]{36}",key_set="wallet-kek",version="2",state="pending"\} 2/,
-    );
+    expect(text).toContain('croupier_rollouts_open{kind="key-version",state="distributing"} 1');
+    expect(text).not.toMatch(/^croupier_rollouts_paused\{/m);
+    const labels = '\\{rollout="[0-9a-f-]{36}",kind="key-version",key_set="wallet-kek",version="2"';
+    expect(text).toMatch(new RegExp(`^croupier_rollout_targets${labels},state="pending"\\} 2$`, 'm'));
+    expect(text).toMatch(new RegExp(`^croupier_rollout_wave${labels}\\} 1$`, 'm'));
+    expect(text).toMatch(new RegExp(`^croupier_rollout_targets_offline${labels}\\} 1$`, 'm'));
+    expect(text).toMatch(new RegExp(`^croupier_rollout_holds${labels},reason="wave-waiting"\\} 1$`, 'm'));
+    expect(text).toContain('croupier_key_sets{rotation="under-way"} 1');
     expect(text).toContain(`croupier_audit_records ${(await api.store.auditHead()).seq}`);
     await api.checkpointer.seal();
     api.pki.hsm.disconnect('unplugged');
