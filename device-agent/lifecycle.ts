@@ -50,7 +50,12 @@ export class Lifecycle {
     this.intake = new UpdateIntake(context, this.reporter, this.trust);
     const { backoffMinMs, backoffMaxMs } = context.timing;
     this.connectBackoff = new Backoff(backoffMinMs, backoffMaxMs, context.random);
-    this.renewer = new Renewer(context, ticket, async () => this.connection?.close());
+    this.renewer = new Renewer(
+      context,
+      ticket,
+      async () => this.connection?.close(),
+      () => this.learnTrust(),
+    );
   }
 
   start(): void {
@@ -107,6 +112,7 @@ export class Lifecycle {
     return queue.run(async () => {
       await this.trust.accept(links);
       await this.intake.resume();
+      this.renewer.schedule();
       return this.trust.version;
     });
   }
@@ -244,9 +250,23 @@ export class Lifecycle {
       // A next identity gives way to the current one for one attempt, then has its turn again.
       this.refused = slot === this.refused ? undefined : slot;
       const isCurrent = slot === held.current.identities.current;
+      await this.learnTrust();
       if (isCurrent && errorCode(error) === 'broker.denied') await this.renewer.tryTicketAnew();
       throw error;
     }
+  }
+
+  /**
+   * The links that have come since, from the public listener, which needs no trust: the gateway's chain, or the CA of the
+   * device's own certificate, may have been replaced meanwhile. Never rejects; the attempt that follows tells.
+   */
+  private async learnTrust(): Promise<void> {
+    if (this.isStopping || this.context.held.bundle === undefined) return;
+    await this.context.queue
+      .run(() => this.trust.fetch())
+      .catch((error: unknown) => {
+        this.context.log.debug({ code: errorCode(error) }, `no trust links: ${errorMessage(error)}`);
+      });
   }
 
   /** The first steps on a new connection: what it proves about the identity, the last report, a fresh report. */
@@ -312,6 +332,9 @@ export class Lifecycle {
       const code = errorCode(error);
       if (code !== 'store.unavailable') await this.reporter.refuse({ seq: NO_SEQ, outcome: 'refused', code });
     }
-    if (this.trust.version > before) await this.intake.resume();
+    if (this.trust.version > before) {
+      await this.intake.resume();
+      this.renewer.schedule();
+    }
   }
 }

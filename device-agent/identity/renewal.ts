@@ -32,9 +32,13 @@ export function renewalBefore(deadline: Date, now: Date, der: Uint8Array): Date 
   return new Date(now.getTime() + left * DEADLINE_SHARE * fractionOf(der));
 }
 
-/** When this identity is to be renewed; undefined while none is held or the next one is held already. */
-export function renewalDue({ current, next, renewAt }: Identities): Date | undefined {
+/**
+ * When this identity is to be renewed; undefined while none is held or the next one is held already. One whose issuer is
+ * not trusted any more (`isTrusted`) has been due for long: only its grace is left.
+ */
+export function renewalDue({ current, next, renewAt }: Identities, isTrusted = true): Date | undefined {
   if (current === undefined || next !== undefined) return undefined;
+  if (!isTrusted) return new Date(0);
   const { notBefore, notAfter } = materialOf(current);
   const scheduled = renewalTime({ der: current.certificate, notBefore, notAfter });
   return renewAt !== undefined && renewAt < scheduled ? renewAt : scheduled;

@@ -4,6 +4,7 @@ import type { Ticket } from '#schema/ticket.ts';
 import type { AgentContext } from '../context.ts';
 import { Backoff } from '../runtime/backoff.ts';
 import { enrolWithTicket, renewIdentity, type EnrolmentOutcome } from './enrolment.ts';
+import { isAnchored } from './anchored.ts';
 import { renewalDue } from './renewal.ts';
 
 export class Renewer {
@@ -11,6 +12,8 @@ export class Renewer {
   private readonly ticket: Ticket | undefined;
   /** Called when a next identity is held, to use it. */
   private readonly onRenewed: () => Promise<void>;
+  /** Called when the gateway or what it issued is below an authority that is not known yet. */
+  private readonly onUntrusted: () => Promise<void>;
   private readonly backoff: Backoff;
   private underWay: Promise<void> | undefined;
   /** Not before this time of the monotonic clock, since an attempt failed. */
@@ -18,10 +21,16 @@ export class Renewer {
   private isTicketSpent = false;
   private isStopped = false;
 
-  constructor(context: AgentContext, ticket: Ticket | undefined, onRenewed: () => Promise<void>) {
+  constructor(
+    context: AgentContext,
+    ticket: Ticket | undefined,
+    onRenewed: () => Promise<void>,
+    onUntrusted: () => Promise<void>,
+  ) {
     this.context = context;
     this.ticket = ticket;
     this.onRenewed = onRenewed;
+    this.onUntrusted = onUntrusted;
     this.backoff = new Backoff(context.timing.backoffMinMs, context.timing.backoffMaxMs, context.random);
   }
 
@@ -80,7 +89,11 @@ export class Renewer {
 
   private dueInMs(): number | undefined {
     const { held, time } = this.context;
-    const due = renewalDue(held.current.identities);
+    const { identities } = held.current;
+    const { bundle } = held;
+    const isTrusted =
+      identities.current === undefined || bundle === undefined || isAnchored(identities.current, bundle);
+    const due = renewalDue(identities, isTrusted);
     return due === undefined ? undefined : due.getTime() - time.read().now.getTime();
   }
 
@@ -99,6 +112,7 @@ export class Renewer {
     } catch (error) {
       const waitMs = this.backoff.next(error instanceof CroupierError ? (error.retryAfter ?? 0) * 1000 : 0);
       this.context.fault('renew', error, waitMs);
+      if (errorCode(error) === 'certificate.untrusted') await this.onUntrusted();
       if (errorCode(error).startsWith('enrolment.')) await this.tryTicketAnew();
       this.retryIn(waitMs);
     }

@@ -9,7 +9,7 @@ import { parseCertificate } from '#pki/certificate/parse.ts';
 import type { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import type { AuthorityRecord, AuthorityRole, AuthorityState } from '#gateway/ports/store/records.ts';
 import type { AuthorityFacts, AuthorityOutcome } from '#gateway/ports/store/trust.ts';
-import { authoritiesIn, isCertified, isIssuedBy, type CertifiedAuthority } from './lineage.ts';
+import { authoritiesIn, isCertified, isIssuedBy, TRUSTED_STATES, type CertifiedAuthority } from './lineage.ts';
 
 /** Roles whose key is made in the HSM by `authority.prepare`. */
 export type PreparedRole = Extract<AuthorityRole, 'device-ca' | 'operations-ca' | 'message-signer-standby'>;
@@ -255,16 +255,22 @@ export function decideSwitch(
   return refuse('switch', step, role, message);
 }
 
-/** Why something that is in use would no longer be trusted without this CA; undefined if nothing would. */
+/** What hangs below a CA, so that it has to go first. */
+const BELOW: Readonly<Partial<Record<AuthorityRole, readonly [AuthorityRole, readonly AuthorityState[]][]>>> = {
+  root: [
+    ['operations-ca', TRUSTED_STATES],
+    ['device-ca', TRUSTED_STATES],
+  ],
+  'operations-ca': [
+    ['message-signer', ['current']],
+    ['message-signer-standby', ['current', 'next']],
+  ],
+};
+
+/** Label of something in use that this CA certified; undefined if there is nothing. */
 function neededBy(records: readonly AuthorityRecord[], leaving: CertifiedAuthority): string | undefined {
-  const below: readonly AuthorityRole[] =
-    leaving.role === 'root'
-      ? ['operations-ca']
-      : leaving.role === 'operations-ca'
-        ? ['message-signer', 'message-signer-standby']
-        : [];
-  return below
-    .flatMap((role) => authoritiesIn(records, role, ['current', 'next']))
+  return (BELOW[leaving.role] ?? [])
+    .flatMap(([role, states]) => authoritiesIn(records, role, states))
     .find(({ certificate }) => isIssuedBy(certificate, leaving.certificate))?.keyLabel;
 }
 
@@ -287,7 +293,7 @@ export function decideWithdrawal(
     return refuse('withdraw', step, keyLabel, `${keyLabel} is ${leaving.state} and cannot be withdrawn`);
   const needing = isCertified(leaving) ? neededBy(records, leaving) : undefined;
   if (needing !== undefined)
-    return refuse('withdraw', step, keyLabel, `${needing} is certified by ${keyLabel}: it has to be replaced first`);
+    return refuse('withdraw', step, keyLabel, `${needing} is certified by ${keyLabel}: replace or withdraw that first`);
   const devices = leaving.role === 'device-ca' ? devicesUnder(keyLabel) : 0;
   if (devices > 0 && !force) {
     const message = `${devices} devices use certificates of ${keyLabel}: have them renewed (croupier enrolment campaign), or force it`;

@@ -328,5 +328,7 @@ export function enrolmentContract(current: CurrentStore): void {
       await store.addCrl(crl, event('crl.publish'));
     }
     expect(await store.latestCrl()).toEqual({ number: 2, der: Buffer.from('crl 2'), nextUpdate: second(102) });
+    expect((await store.recentCrls(1)).map(({ number }) => number)).toEqual([2]);
+    expect((await store.recentCrls(9)).map(({ der }) => der)).toEqual([Buffer.from('crl 2'), Buffer.from('crl 1')]);
   });
 }

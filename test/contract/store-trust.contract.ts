@@ -83,8 +83,8 @@ export function trustContract(current: CurrentStore): void {
     expect(await store.authority('device-ca')).toEqual(made('device-ca-2', 'current', 2));
     const all = [made('device-ca-1', 'previous', 1), made('device-ca-2', 'current', 2), root];
     expect(await store.authorities()).toEqual(all);
-    const refused = await store.decideAuthorities(second(3), ({ records, latestBundle }) => {
-      expect([records, latestBundle]).toEqual([all, undefined]);
+    const refused = await store.decideAuthorities(second(3), ({ records, releasedBundle }) => {
+      expect([records, releasedBundle]).toEqual([all, undefined]);
       return refusal('rollout.state-refused');
     });
     expect(refused.kind).toBe('refuse');

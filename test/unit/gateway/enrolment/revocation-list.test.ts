@@ -22,7 +22,7 @@ describe('revocation list', () => {
       store: gateway.store,
       clock: gateway.clock,
       log: silentLog,
-      authority: () => gateway.pki.deviceCa,
+      issuers: () => [{ ...gateway.pki.deviceCa, keyLabel: 'device-ca-1' }],
       validityMs: 7 * DAY,
       refreshMs: DAY,
       ...over,

@@ -70,7 +70,7 @@ describe('public listener', () => {
       store,
       clock,
       log: silentLog,
-      authority: () => gateway.pki.deviceCa,
+      issuers: () => [{ ...gateway.pki.deviceCa, keyLabel: 'device-ca-1' }],
       validityMs: 7 * DAY,
       refreshMs: DAY,
     });
