@@ -184,7 +184,9 @@ function decideActivation(
   const late = (rollout.waveOpenedAt?.getTime() ?? 0) + rollout.plan.timeoutMs + 1;
   if (waits.reason !== 'services') return STAY;
   if (now.getTime() < late) return stayUntil(late);
-  return pauseByItself(rollout, 'rollout.service-lags', waits.message, now);
+  return laggingServices(rollout, progress, now) === 0
+    ? STAY
+    : pauseByItself(rollout, 'rollout.service-lags', waits.message, now);
 }
 
 /** Errors after the activation, and devices that are still behind long after it. */

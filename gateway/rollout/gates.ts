@@ -92,15 +92,15 @@ export function judgeWave(rollout: RolloutRecord, progress: RolloutProgress): Wa
   return { kind: 'passed' };
 }
 
-/** Whether a service of an open wave is behind after everybody else, for longer than the plan gives a device. */
+/** Services of opened waves that have failed or are not there, once the wave is open for longer than the plan gives a device. */
 export function laggingServices(rollout: RolloutRecord, progress: RolloutProgress, now: Date): number {
   const open = progress.waves[rollout.wave];
   if (open === undefined || rollout.waveOpenedAt === undefined) return 0;
   const isLate = now.getTime() - rollout.waveOpenedAt.getTime() > rollout.plan.timeoutMs;
-  const behind = progress.waves
+  const lagging = progress.waves
     .filter(({ wave }) => wave <= rollout.wave)
-    .reduce((total, { servicesBehind }) => total + servicesBehind, 0);
-  return isLate ? behind : 0;
+    .reduce((total, { servicesLagging }) => total + servicesLagging, 0);
+  return isLate ? lagging : 0;
 }
 
 /** Why activation has to wait, or undefined when it need not. */

@@ -28,6 +28,8 @@ export interface WaveProgress {
   readonly waiting: number;
   readonly offline: number;
   readonly servicesBehind: number;
+  /** Those of them that failed or are not there. One that is being asked, or waits for its window, does not lag. */
+  readonly servicesLagging: number;
 }
 
 export interface RolloutProgress {
@@ -103,6 +105,10 @@ export function progressOf(
       waiting: mine((tally) => standing(tally) === 'waiting' && tally.online),
       offline: mine((tally) => standing(tally) === 'waiting' && !tally.online),
       servicesBehind: mine((tally) => tally.service && ['waiting', 'failed'].includes(standing(tally))),
+      servicesLagging: mine(
+        (tally) =>
+          tally.service && (standing(tally) === 'failed' || (standing(tally) === 'waiting' && !tally.online)),
+      ),
     };
   });
   return {
