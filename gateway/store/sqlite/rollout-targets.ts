@@ -56,23 +56,36 @@ export function targetAdder({ db, statements }: Prepared): (id: RolloutId, targe
     void add({ rollout: id, device, wave, position, service: service ? 1 : 0, state, at: at.getTime() });
 }
 
-/** Changes one target; returns the device if anything is different. */
-export function targetChanger({ db }: Prepared) {
-  return (before: RolloutTarget, { state, code, reason, signedOff }: TargetChange, at: Date): void => {
-    const moved = {
-      ...(state === 'pending' ? FROM_THE_START : { deferredUntil: null }),
-      changedAt: at.getTime(),
+/** Changes one target; when its state changes, what was tried in the one before is forgotten. */
+export function targetChanger({
+  db,
+  statements,
+}: Prepared): (before: RolloutTarget, change: TargetChange, at: Date) => void {
+  const slot = (name: string) => sql`${sql.placeholder(name)}`;
+  const word = { code: slot('code'), reason: slot('reason'), signedOff: slot('signedOff') };
+  const moved = { ...word, state: slot('state'), deferredUntil: null, changedAt: slot('at') };
+  const named = and(
+    eq(rolloutTargets.rollout, sql.placeholder('rollout')),
+    eq(rolloutTargets.device, sql.placeholder('device')),
+  );
+  const say = statements.change(db.update(rolloutTargets).set(word).where(named));
+  const move = statements.change(db.update(rolloutTargets).set(moved).where(named));
+  const restart = statements.change(
+    db
+      .update(rolloutTargets)
+      .set({ ...moved, ...FROM_THE_START })
+      .where(named),
+  );
+  return ({ rollout, device, state: before }, { state, code, reason, signedOff }, at) => {
+    const values = {
+      rollout,
+      device,
+      code: code ?? null,
+      reason: reason ?? null,
+      signedOff: signedOff ?? null,
     };
-    db.update(rolloutTargets)
-      .set({
-        state,
-        code: code ?? null,
-        reason: reason ?? null,
-        signedOff: signedOff ?? null,
-        ...(state === before.state ? {} : moved),
-      })
-      .where(and(eq(rolloutTargets.rollout, before.rollout), eq(rolloutTargets.device, before.device)))
-      .run();
+    if (state === before) say(values);
+    else (state === 'pending' ? restart : move)({ ...values, state, at: at.getTime() });
   };
 }
 

@@ -32,6 +32,12 @@ const erases = (outcome: StartOutcome | RolloutOutcome): boolean =>
 /** Devices named in one statement; SQLite takes 32,766 parameters. */
 const NAMED = 1_000;
 
+/** Targets added in one commit: a few milliseconds, so that reports are taken in between. */
+const ADDED_AT_ONCE = 500;
+
+const partsOf = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, part) => items.slice(part * size, (part + 1) * size));
+
 export function rolloutStore(context: StoreContext): RolloutStore {
   const { db, transactions, flushLog } = context;
   const queries = rolloutQueries(context);
@@ -79,10 +85,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         .map(rolloutTarget);
     if ('states' in chosen) return where(inArray(rolloutTargets.state, [...chosen.states]));
     const devices = [...new Set(chosen.devices)].sort();
-    const pages = Array.from({ length: Math.ceil(devices.length / NAMED) }, (_, page) =>
-      devices.slice(page * NAMED, (page + 1) * NAMED),
-    );
-    return pages.flatMap((page) => where(inArray(rolloutTargets.device, page)));
+    return partsOf(devices, NAMED).flatMap((part) => where(inArray(rolloutTargets.device, [...part])));
   };
 
   return {
@@ -103,10 +106,12 @@ export function rolloutStore(context: StoreContext): RolloutStore {
     },
 
     async addTargets(id, targets, at) {
-      await transactions.write(() => {
-        if (queries.one(id) === undefined) throw notFound(id);
-        for (const target of targets) addTarget(id, target, at);
-      });
+      for (const part of partsOf(targets, ADDED_AT_ONCE)) {
+        await transactions.write(() => {
+          if (queries.one(id) === undefined) throw notFound(id);
+          for (const target of part) addTarget(id, target, at);
+        });
+      }
     },
 
     async advanceRollout(id, at, decide) {

@@ -14,7 +14,10 @@ export interface TrustChain {
   latest(): TrustBundleRecord | undefined;
   /** Version of the latest bundle, 0 when there is none. */
   latestVersion(): TrustVersion;
-  /** The latest bundle that every device should hold: no rollout brings it to some first, or was aborted with it. */
+  /**
+   * The latest bundle that every device should hold: no rollout brings it to some first, or was aborted or superseded
+   * before it had reached them.
+   */
   releasedVersion(): TrustVersion;
   /** Errors: `trust.link-forked`. */
   append(bundle: TrustBundleRecord): void;
@@ -45,7 +48,9 @@ export function trustChain({ db, statements }: Pick<StoreContext, 'db' | 'statem
       .from(trustBundles)
       .where(
         sql`not exists (select 1 from ${rollouts} where ${rollouts.kind} = 'trust-bundle'
-          and ${rollouts.state} in ('approved', 'distributing', 'aborted') and ${rollouts.toVersion} = ${trustBundles.version})`,
+          and (${rollouts.state} in ('approved', 'distributing', 'aborted')
+            or (${rollouts.state} = 'superseded' and ${rollouts.activatedAt} is null))
+          and ${rollouts.toVersion} = ${trustBundles.version})`,
       )
       .orderBy(desc(trustBundles.version)),
     number,
