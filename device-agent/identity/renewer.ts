@@ -20,6 +20,8 @@ export class Renewer {
   private notBefore = 0;
   private isTicketSpent = false;
   private isStopped = false;
+  /** A certificate was obtained since the start, before the time was known. */
+  private isIssuedInDoubt = false;
 
   constructor(
     context: AgentContext,
@@ -40,7 +42,10 @@ export class Renewer {
       throw new CroupierError('agent.not-enrolled', 'the device has neither a certificate nor a ticket');
     }
     const outcome = await enrolWithTicket(this.context, this.ticket);
-    if (outcome === undefined) this.isTicketSpent = true;
+    if (outcome === undefined) {
+      this.isTicketSpent = true;
+      this.noteIssued();
+    }
     return outcome;
   }
 
@@ -94,7 +99,14 @@ export class Renewer {
     const isTrusted =
       identities.current === undefined || bundle === undefined || isAnchored(identities.current, bundle);
     const due = renewalDue(identities, isTrusted);
-    return due === undefined ? undefined : due.getTime() - time.read().now.getTime();
+    if (due === undefined) return undefined;
+    const { now, trusted } = time.read();
+    // What has just been issued is due again only by a clock that is wrong: the gateway will tell the time.
+    return isTrusted && !trusted && this.isIssuedInDoubt ? undefined : due.getTime() - now.getTime();
+  }
+
+  private noteIssued(): void {
+    if (!this.context.time.read().trusted) this.isIssuedInDoubt = true;
   }
 
   private async attempt(): Promise<void> {
@@ -103,6 +115,7 @@ export class Renewer {
       const isHeld = this.context.held.current.identities.next !== undefined;
       const outcome = isHeld ? undefined : await renewIdentity(this.context);
       if (outcome === undefined) {
+        this.noteIssued();
         this.backoff.reset();
         await this.onRenewed();
         return;

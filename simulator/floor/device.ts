@@ -211,11 +211,11 @@ export class SimulatedDevice {
     }
   }
 
-  /** Another device with the storage of an image of this one; `observer` hears what it says. */
-  async clone(image: StorageImage, observer: Witness): Promise<SimulatedDevice> {
+  /** Another device with the storage of an image of this one: `observer` hears what it says, and `gateway` is where it connects to. */
+  async clone(image: StorageImage, observer: Witness, gateway: GatewayAddresses): Promise<SimulatedDevice> {
     const { directory } = this.setting;
     const place = directory === undefined ? undefined : `${directory}.clone`;
-    const twin = new SimulatedDevice(this.plan, { ...this.setting, observer, directory: place });
+    const twin = new SimulatedDevice(this.plan, { ...this.setting, observer, gateway, directory: place });
     await twin.restore(image);
     return twin;
   }

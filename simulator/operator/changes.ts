@@ -28,6 +28,18 @@ export async function destroyVersion(operators: Operators, rollout: RolloutId): 
   await operators.complete(await client.call('keyset.destroy', { params: { id: rollout } }), Anything);
 }
 
+/** Two people say that the change need not wait for these devices. */
+export async function signOff(
+  operators: Operators,
+  rollout: RolloutId,
+  devices: readonly DeviceId[],
+  reason: string,
+): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  const body = { devices: [...devices], reason };
+  await operators.complete(await client.call('rollout.sign-off', { params: { id: rollout }, body }), Anything);
+}
+
 export async function publishTrust(operators: Operators, reason: string): Promise<TrustVersion> {
   const { client } = operators.as('key-admin');
   return (await operators.complete(await client.call('trust.publish', { body: { reason } }), Published)).version;

@@ -16,13 +16,20 @@ export interface LogErrors {
 
 const MESSAGES_KEPT = 10;
 
-/** Lines at `error` or above, after the first `from` octets of the file. What is no JSON is a crash and counts too. */
-export async function countLogErrors(file: string, from: number): Promise<LogErrors> {
+/**
+ * Lines at `error` or above, after the first `from` octets of the file, that nobody expected. What is no JSON is a crash
+ * and counts too.
+ */
+export async function countLogErrors(
+  file: string,
+  from: number,
+  isExpected: (message: string) => boolean = () => false,
+): Promise<LogErrors> {
   let count = 0;
   const messages: string[] = [];
   for await (const line of createInterface({ input: createReadStream(file, { start: from }), crlfDelay: Infinity })) {
     const message = errorOf(line);
-    if (message === undefined) continue;
+    if (message === undefined || isExpected(message)) continue;
     count += 1;
     if (messages.length < MESSAGES_KEPT) messages.push(message);
   }

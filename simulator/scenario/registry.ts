@@ -1,9 +1,23 @@
 /** All scenarios, in the order in which they are listed. */
 import { CroupierError } from '#schema/errors.ts';
+import { cloned } from './cloned.ts';
+import { deadClocks } from './dead-clock.ts';
+import { diskRestored } from './disk-restored.ts';
+import { lostPowerBeforeReport } from './lost-power-before-report.ts';
 import { missedVersions } from './missed-versions.ts';
+import { powerCut } from './power-cut.ts';
+import { stolen } from './stolen.ts';
 import type { Scenario } from './scenario.ts';
 
-export const SCENARIOS: readonly Scenario[] = [missedVersions];
+export const SCENARIOS: readonly Scenario[] = [
+  missedVersions,
+  deadClocks,
+  diskRestored,
+  cloned,
+  lostPowerBeforeReport,
+  powerCut,
+  stolen,
+];
 
 /** Errors: `input.invalid`, naming those that there are. */
 export function scenarioNamed(name: string): Scenario {

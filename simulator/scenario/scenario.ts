@@ -7,6 +7,8 @@ import type { OwnStage, Stage } from '../stage/stage.ts';
 export interface FloorNeeds {
   /** Where the devices keep what they know: in memory unless told. */
   readonly state?: 'memory' | 'disk';
+  /** How many connect to the broker at once: a few unless told. */
+  readonly handshakes?: 'few' | 'all';
 }
 
 interface Told {

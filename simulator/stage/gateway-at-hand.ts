@@ -13,6 +13,6 @@ export interface GatewayAtHand {
   readonly operators: Operators;
   /** Rejects when it ends without having been told to; never resolves. */
   readonly died: Promise<never>;
-  /** Errors that it has logged; of a gateway that somebody else started only those since this run began. */
-  logErrors(): Promise<LogErrors>;
+  /** Errors that it has logged unexpectedly; of a gateway that somebody else started only those since this run began. */
+  logErrors(isExpected: (message: string) => boolean): Promise<LogErrors>;
 }

@@ -104,8 +104,8 @@ export class OwnGateway implements GatewayAtHand {
     await this.leave()?.kill();
   }
 
-  logErrors(): Promise<LogErrors> {
-    return countLogErrors(this.log, 0);
+  logErrors(isExpected: (message: string) => boolean): Promise<LogErrors> {
+    return countLogErrors(this.log, 0, isExpected);
   }
 
   private leave(): GatewayProcess | undefined {

@@ -1,7 +1,7 @@
 /** Key versions that come and go while a scenario goes on. */
-import type { KeyVersionNumber, RolloutId } from '#schema/ids.ts';
+import type { DeviceId, KeyVersionNumber, RolloutId } from '#schema/ids.ts';
 import type { RolloutStateName } from '#schema/api/views.ts';
-import { beginRotation, destroyVersion, retireVersion, type Rotation } from '../operator/changes.ts';
+import { beginRotation, destroyVersion, retireVersion, signOff, type Rotation } from '../operator/changes.ts';
 import { settle } from './settle.ts';
 import type { Stage } from './stage.ts';
 
@@ -13,14 +13,14 @@ export async function rotate(stage: Stage, reason: string): Promise<Rotation> {
   return rotation;
 }
 
-/** Retires what the rotation replaced. */
+/** Retires everything older than what the rotation brought. */
 export async function retire(stage: Stage, { rollout }: Rotation): Promise<void> {
   await retireVersion(stage.operators, rollout);
   await untilRollout(stage, rollout, 'retired');
   await settle(stage);
 }
 
-/** Destroys what the rotation replaced and was retired; resolves when the gateway has destroyed its own key. */
+/** Destroys what was retired with the rotation; resolves when the gateway has destroyed its own keys. */
 export async function destroy(stage: Stage, { rollout, from }: Rotation): Promise<void> {
   await destroyVersion(stage.operators, rollout);
   await stage.until(`${stage.keySet} ${from} is destroyed`, async () =>
@@ -29,12 +29,23 @@ export async function destroy(stage: Stage, { rollout, from }: Rotation): Promis
   await settle(stage);
 }
 
+/** The devices need not be waited for: two people say so. */
+export async function signOffStragglers(
+  stage: Stage,
+  { rollout }: Rotation,
+  devices: readonly DeviceId[],
+): Promise<void> {
+  await signOff(stage.operators, rollout, devices, 'away for long, and known to be');
+  for (const id of devices) stage.signedOff.add(id);
+}
+
 export async function versionState(stage: Stage, version: KeyVersionNumber): Promise<string | undefined> {
   const { versions } = await stage.client.call('keyset.show', { params: { name: stage.keySet } });
   return versions.find((one) => one.version === version)?.state;
 }
 
 const ORDER: readonly RolloutStateName[] = [
+  'approved',
   'distributing',
   'ready',
   'active',
@@ -42,6 +53,7 @@ const ORDER: readonly RolloutStateName[] = [
   'retired',
   'destroying',
   'destroyed',
+  'completed',
 ];
 
 /** Waits until the rollout is in this state, or beyond it. Errors: `network.timeout`. */

@@ -117,6 +117,7 @@ async function openFloor(
     ...(data === undefined ? {} : { prefix: await freePrefix(client) }),
     gateway: gateway.addresses,
     state: needs?.state === 'disk' ? { kind: 'disk', directory: join(directory, 'devices') } : { kind: 'memory' },
+    ...(needs?.handshakes === 'all' ? { handshakes: devices } : {}),
     timing: TIMING,
     network: traffic.wrap,
   });

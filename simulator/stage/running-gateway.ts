@@ -24,7 +24,8 @@ export async function openRunningGateway(data: string): Promise<GatewayAtHand & 
     operators,
     died: new Promise<never>(() => undefined),
     // Where its log goes is the business of whoever started it.
-    logErrors: async () => (from === undefined ? { count: 0, messages: [] } : countLogErrors(log, from)),
+    logErrors: async (isExpected) =>
+      from === undefined ? { count: 0, messages: [] } : countLogErrors(log, from, isExpected),
     [Symbol.asyncDispose]: async () => operators.close(),
   };
 }

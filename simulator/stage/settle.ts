@@ -9,6 +9,8 @@ import { heldDifferenceOf } from '../verify/invariants.ts';
 import type { Stage } from './stage.ts';
 
 const PATIENCE_MS = 90_000;
+/** What the gateway wants is asked anew at least this often. */
+const LOOK_AGAIN_MS = 1_000;
 const SETTLE_MS = 250;
 const NAMED = 3;
 
@@ -40,11 +42,13 @@ export async function waitInStep(
     for (;;) {
       const current = expectation;
       observer.setGoal((device) => wanted.has(device.plan.id) && lagOf(device, current) === undefined);
-      const isReached = await observer.until(() => observer.counts().atGoal >= wanted.size, PATIENCE_MS, limit);
+      const again = AbortSignal.any([limit, AbortSignal.timeout(LOOK_AGAIN_MS)]);
+      const isReached = await observer.until(() => observer.counts().atGoal >= wanted.size, LOOK_AGAIN_MS, again);
       expectation = await expect(stage);
       const isSame = isSameExpectation(current, expectation);
-      if ((isSame && isReached && expectation.underWay.length === 0) || limit.aborted) break;
-      if (isSame) await observer.until(() => false, SETTLE_MS, limit);
+      if (isSame && isReached && expectation.underWay.length === 0) return [];
+      if (limit.aborted) break;
+      if (isSame && isReached) await observer.until(() => false, SETTLE_MS, limit);
     }
   } finally {
     stop();
@@ -58,9 +62,9 @@ export async function waitInStep(
   });
 }
 
-/** Waits until these devices, all that are on unless told, are in step. Errors: `network.timeout`, naming some that are not. */
+/** Waits until these devices, all that are on and not shut out unless told, are in step. Errors: `network.timeout`, naming some that are not. */
 export async function settle(stage: Stage, devices?: readonly DeviceId[], step?: Step): Promise<void> {
-  const chosen = devices ?? stage.devices.filter((id) => stage.floor.device(id).isOn);
+  const chosen = devices ?? stage.devices.filter((id) => stage.floor.device(id).isOn && !stage.contained.has(id));
   const behind = await waitInStep(stage, chosen, step);
   stage.signal.throwIfAborted();
   if (behind.length === 0) return;

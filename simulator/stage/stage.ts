@@ -53,6 +53,8 @@ export class Stage {
   readonly contained = new Set<DeviceId>();
   /** Devices of which two people said that an old version may be destroyed under them. */
   readonly signedOff = new Set<DeviceId>();
+  /** Parts of messages that the gateway logs as errors because of what the scenario does. */
+  readonly expectedErrors: string[] = [];
   readonly checks: CheckResult[] = [];
   /** When the gateway activated each version, by its own word, and how often it changed what devices should hold. */
   readonly keys = new KeyRecord();

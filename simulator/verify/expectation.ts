@@ -1,7 +1,7 @@
 /** What the gateway says that devices should hold now, as a goal for the devices themselves. */
 import { selects } from '#schema/policy.ts';
 import type { KeySetName, KeyVersionNumber, RolloutId, TrustVersion } from '#schema/ids.ts';
-import type { KeySetView } from '#schema/api/views.ts';
+import type { KeySetView, RolloutStateName } from '#schema/api/views.ts';
 import { activeOf, type Goal } from '../floor/observer.ts';
 import type { OperatorClient } from '../operator/client.ts';
 
@@ -13,6 +13,7 @@ export interface Expectation {
 }
 
 const MOST_ROLLOUTS = 1_000;
+const UNDER_WAY: ReadonlySet<RolloutStateName> = new Set(['approved', 'distributing', 'ready']);
 
 export async function readExpectation(client: OperatorClient): Promise<Expectation> {
   const [trust, keySets, rollouts] = await Promise.all([
@@ -20,7 +21,7 @@ export async function readExpectation(client: OperatorClient): Promise<Expectati
     client.call('keyset.list', {}),
     client.call('rollout.list', { query: { open: 'true', limit: MOST_ROLLOUTS } }),
   ]);
-  const underWay = rollouts.items.filter(({ state }) => state === 'distributing' || state === 'ready');
+  const underWay = rollouts.items.filter(({ state }) => UNDER_WAY.has(state));
   return {
     trust: trust.latest ?? undefined,
     keySets: keySets.items,

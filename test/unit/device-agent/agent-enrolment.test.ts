@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Sha256 } from '#schema/ids.ts';
 import { parseCertificate } from '#pki/certificate/parse.ts';
 import { memoryState } from '#agent/agent.ts';
+import { systemClock } from '#schema/runtime/clock.ts';
 import { agentRun, type AgentRun } from '#test/support/agent-run.ts';
 import { DeviceSideGateway } from '#test/support/device-side-gateway.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
@@ -215,6 +216,23 @@ describe('given an enrolled device', () => {
     expect(run.agent.view.identity()?.serial).toBe(old);
     expect(run.all('promoted')).toEqual([]);
   });
+});
+
+test('given a clock ten years ahead, when nobody tells the time, then the certificate is renewed once, not again and again', async () => {
+  const years = 10 * 366 * 86_400_000;
+  const clock = { ...systemClock, now: () => new Date(Date.now() + years) };
+  const state = memoryState();
+  const first = start({ ticket: gateway.ticket('egm-14'), state });
+  await first.agent.start();
+  await first.event('report-sent');
+  await first.agent.stop();
+
+  const run = start({ state, clock });
+  await run.agent.start();
+  await run.event('promoted');
+  for (let count = 0; count < 20; count += 1) await run.agent.report();
+  expect(run.all('renewed')).toHaveLength(1);
+  expect(run.all('disconnected')).toEqual([]);
 });
 
 test('given a network that swallows everything, when the agent is stopped, then it does not wait for it', async () => {

@@ -1,0 +1,97 @@
+/**
+ * A device stores a version and loses its power before the report of it leaves. What it stored is durable, and so is the
+ * report: the same bytes go out when it is back, and nothing happens twice (I4).
+ */
+import type { DeviceId } from '#schema/ids.ts';
+import { NetworkTaps } from '../floor/tap.ts';
+import { beginRotation } from '../operator/changes.ts';
+import { untilRollout } from '../stage/rotations.ts';
+import { sendAway, settle } from '../stage/settle.ts';
+import type { Stage } from '../stage/stage.ts';
+import type { RunningScenario } from './scenario.ts';
+
+const STRUCK_PERCENT = 30;
+
+export const lostPowerBeforeReport: RunningScenario = {
+  name: 'lost-power-before-report',
+  away: 'it lost power between storing and reporting',
+  back: 'same report again, no second effect',
+  needs: 'running',
+  floor: { state: 'disk' },
+  run: async (stage) => {
+    const { keySet, floor, chronicle } = stage;
+    const taps = new NetworkTaps();
+    const struck = stage.choose(STRUCK_PERCENT, 'struck');
+    await stage.step('wired to lose power', async () => {
+      await sendAway(stage, struck);
+      await floor.switchOn(struck, { equipment: taps.equipment });
+      await settle(stage);
+    });
+    const applied = new Map(struck.map((id) => [id, chronicle.of(id).applied.length]));
+    const lost = powerCuts(stage, taps, struck);
+
+    const { rollout, to } = await stage.step('rotation begun', () =>
+      beginRotation(stage.operators, keySet, 'power is lost before the report'),
+    );
+    await stage.step(
+      'power lost',
+      async () => {
+        await stage.untilObserved('every struck device has stored the version and lost its power', () =>
+          struck.every((id) => lost.has(id) && stage.observed(id).phase === 'off'),
+        );
+      },
+      undefined,
+      struck.length,
+    );
+    await stage.step('active without them', async () => {
+      await untilRollout(stage, rollout, 'active');
+      await settle(stage);
+    });
+    const sentBefore = new Map(struck.map((id) => [id, taps.of(id).sent.length]));
+    await stage.step(
+      'back',
+      async (step) => {
+        for (const id of struck) taps.of(id).onSending(() => 'passes');
+        await floor.switchOn(struck, { equipment: taps.equipment });
+        await settle(stage, struck, step);
+      },
+      undefined,
+      struck.length,
+    );
+
+    stage.check('the report that was lost is the first thing that it sends', struck, ({ plan }) => {
+      const first = taps.of(plan.id).sent.at(sentBefore.get(plan.id) ?? 0);
+      const report = lost.get(plan.id);
+      const isSame = first !== undefined && report !== undefined && Buffer.compare(first.payload, report) === 0;
+      return isSame ? undefined : 'it sent another report';
+    });
+    stage.check('it was sent the version once, and told once to use it', struck, ({ plan, applied: updates }) => {
+      const taken = updates.length - (applied.get(plan.id) ?? 0);
+      if (taken !== 2) console.error(plan.id, JSON.stringify(updates), JSON.stringify(stage.chronicle.of(plan.id)));
+      return taken === 2 ? undefined : `it took ${taken} updates`;
+    });
+    stage.check('it stored the version once', struck, ({ accepted }) => {
+      const spans = accepted.filter((span) => span.keySet === keySet && span.version === to);
+      return spans.length === 1 ? undefined : `it began ${spans.length} times to accept ${keySet} ${to}`;
+    });
+  },
+};
+
+/** Each device loses its power in the moment when it would send the report on its next update. Fills what is returned. */
+function powerCuts(stage: Stage, taps: NetworkTaps, devices: readonly DeviceId[]): ReadonlyMap<DeviceId, Uint8Array> {
+  const lost = new Map<DeviceId, Uint8Array>();
+  for (const id of devices) {
+    const before = stage.chronicle.of(id).applied.length;
+    const held = stage.observed(id).keyrings.get(stage.keySet)?.revision;
+    taps.of(id).onSending(({ payload }) => {
+      const isStored = stage.observed(id).keyrings.get(stage.keySet)?.revision !== held;
+      if (!isStored && stage.chronicle.of(id).applied.length === before) return 'passes';
+      if (!lost.has(id)) {
+        lost.set(id, payload);
+        void stage.floor.switchOff([id], 'power-cut');
+      }
+      return 'lost';
+    });
+  }
+  return lost;
+}
