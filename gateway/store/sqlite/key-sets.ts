@@ -70,7 +70,8 @@ function changedVersion(version: KeyVersionRecord, change: KeyVersionChange, at:
     retiredAt: change.retired ? ms(version.retiredAt ?? at) : null,
     activatedAt: since('active', version.activatedAt),
     deactivatedAt: since('deactivated', version.deactivatedAt),
-    compromisedAt: since('compromised', version.compromisedAt),
+    compromisedAt:
+      change.compromised === true ? ms(version.compromisedAt ?? at) : since('compromised', version.compromisedAt),
     destroyedAt: since('destroyed', version.destroyedAt),
     ...(change.erase ? { wrapped: null } : {}),
   };
