@@ -1,9 +1,11 @@
 /** Webhooks against real servers, over a real database; the clock moves when the test says so. */
 import { Buffer } from 'node:buffer';
+import { execFile } from 'node:child_process';
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AuditRecord } from '#schema/audit.ts';
 import { WebhookConfig } from '#schema/config.ts';
@@ -21,6 +23,7 @@ import { createTestPki, type TestPki } from '#test/support/test-certificates.ts'
 import { waitUntil } from '#test/support/wait-until.ts';
 import { startReceiver, status, type Delivery, type Receiver } from '#test/support/webhook-receiver.ts';
 
+const run = promisify(execFile);
 const SECRET = randomBytes(32);
 
 /** Verification as the Standard Webhooks specification describes it, written from its text alone. */
@@ -478,5 +481,24 @@ describe('the secret file', () => {
       openWebhook(config('https://localhost/', { secretFile: `${file}-not-there` }), clock),
     );
     expect((await openWebhook(config('https://localhost/'), clock)).secrets).toEqual([SECRET]);
+  });
+});
+
+describe('docs/webhooks.md', () => {
+  test('given a delivery and the secret file, when the openssl commands of the guide run, then they print the signature', async () => {
+    const chat = await receiver();
+    await start(config(chat.url));
+    await store.appendAudit([event('test.one', { details: { text: 'ünïcode' } })], clock.now());
+    const [delivery] = await chat.received(1);
+    const files = {
+      id: String(delivery?.headers['webhook-id']),
+      timestamp: String(delivery?.headers['webhook-timestamp']),
+      body: delivery?.body ?? '',
+    };
+    for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), content);
+    const guide = readFileSync(new URL('../../../../docs/webhooks.md', import.meta.url), 'utf8');
+    const script = /```sh\n([^`]+)```/.exec(guide)?.[1] ?? 'false';
+    const { stdout } = await run('sh', ['-euc', script], { cwd: directory });
+    expect(`v1,${stdout.trim()}`).toBe(delivery?.headers['webhook-signature']);
   });
 });
