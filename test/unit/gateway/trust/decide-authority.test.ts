@@ -38,7 +38,7 @@ const record = (
   role: AuthorityRole,
   keyLabel: string,
   state: AuthorityState,
-  certificate: Uint8Array | undefined = undefined,
+  certificate?: Uint8Array,
 ): AuthorityRecord => ({ role, keyLabel, state, certificate, createdAt: BEFORE, changedAt: BEFORE });
 
 const signer = (index: number): Uint8Array => signers[index] ?? Buffer.alloc(0);
