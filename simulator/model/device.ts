@@ -52,7 +52,8 @@ export type BusyFor = () => number;
 export class ModelDevice {
   readonly realm: Realm;
   readonly id: DeviceId;
-  readonly conduct: Conduct;
+  /** Technicians mend devices. */
+  conduct: Conduct;
   identity: DeviceIdentity;
   keyrings: readonly HeldKeyring[] = [];
   trustVersion: TrustVersion;

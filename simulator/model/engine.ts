@@ -175,6 +175,11 @@ export class Engine {
     if (node.awaySince !== undefined && node.hasPower) this.switchOn(node, 1_000);
   }
 
+  /** The report that every device makes now and then, whatever it has to tell. */
+  reportRegularly(node: ModelNode): void {
+    if (node.line.isUp) this.act(node, () => node.device.report(this.now));
+  }
+
   private happen(node: ModelNode, kind: number, mark: number): void {
     const { line, agenda } = node;
     switch (kind) {
@@ -201,7 +206,7 @@ export class Engine {
       case WAKE:
         return this.wake(node);
       case HEARTBEAT:
-        if (mark === line.connection) this.act(node, () => node.device.report(this.now));
+        if (mark === line.connection) this.reportRegularly(node);
         return;
       case RENEW:
         return this.renewIfDue(node);

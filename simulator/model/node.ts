@@ -79,7 +79,7 @@ export interface ModelNode {
   readonly index: number;
   readonly state: NodeState;
   readonly device: ModelDevice;
-  readonly habit: Habit;
+  habit: Habit;
   readonly stream: Stream;
   readonly line: Line;
   readonly agenda: Agenda;

@@ -19,6 +19,8 @@ export interface StaffHabits {
   readonly retireAfterMs: number;
   readonly destroyAfterMs: number;
   readonly signOffAfterMs: number;
+  /** From the beginning of a destruction, until those that have not answered are signed off. */
+  readonly giveUpAfterMs: number;
   readonly lookIntoPauseMs: number;
 }
 
@@ -29,6 +31,7 @@ export const ORDINARY_STAFF: StaffHabits = {
   retireAfterMs: 7 * DAY,
   destroyAfterMs: 3 * DAY,
   signOffAfterMs: 5 * DAY,
+  giveUpAfterMs: 60 * DAY,
   lookIntoPauseMs: 4 * HOUR,
 };
 
@@ -76,6 +79,8 @@ export class Staff {
       this.after(habits.destroyAfterMs + this.approval(), () => void this.people.destroy(id));
     if (after.stragglersAt !== undefined && before?.stragglersAt === undefined)
       this.after(habits.signOffAfterMs + this.approval(), () => this.signOff(id));
+    if (after.state === 'destroying' && before?.state !== 'destroying')
+      this.after(habits.giveUpAfterMs + this.approval(), () => this.signOff(id));
   }
 
   private after(ms: number, errand: () => void): void {

@@ -63,8 +63,9 @@ const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
 ]);
 /** What was tried with a target that begins anew is forgotten. */
 const FROM_THE_START = { offeredAt: undefined, attempts: 0 } as const;
-/** A bundle that a rollout in one of these states brings is not for everybody. */
-const UNRELEASED: ReadonlySet<RolloutRecord['state']> = new Set(['approved', 'distributing', 'aborted']);
+/** Whether the bundle that the rollout brings is not for everybody, as in gateway/store/sqlite/trust-chain.ts. */
+const isUnreleased = ({ state, activatedAt }: RolloutRecord): boolean =>
+  ['approved', 'distributing', 'aborted'].includes(state) || (state === 'superseded' && activatedAt === undefined);
 
 export class World {
   readonly nodes: ModelNode[] = [];
@@ -367,11 +368,11 @@ export class World {
     this.changeVersions(this.keySet(keySet.name) ?? grown, versions, at, 0);
   }
 
-  /** The latest bundle that no rollout brings to some first, or was aborted with. */
+  /** The latest bundle that no rollout brings to some first, or has ended before it had reached everybody. */
   private settleTrust(): void {
     const unreleased = new Set<number>();
     for (const rollout of [...this.ended.values(), ...this.open]) {
-      if (rollout.kind === 'trust-bundle' && UNRELEASED.has(rollout.state)) unreleased.add(rollout.toVersion);
+      if (rollout.kind === 'trust-bundle' && isUnreleased(rollout)) unreleased.add(rollout.toVersion);
     }
     let released = this.trustLatest;
     while (unreleased.has(released)) released = TrustVersion.parse(released - 1);

@@ -242,7 +242,13 @@ export function deliveryContract(current: CurrentStore): void {
     expect(await released()).toBe(1);
     const third = await begin(3);
     expect(await released()).toBe(1);
-    await moveRollout(store, third, 30, { state: 'active', activatedAt: second(30) });
+    const active = await moveRollout(store, third, 30, { state: 'active', activatedAt: second(30) });
+    expect(await released()).toBe(3);
+    const fourth = await begin(4);
+    await moveRollout(store, active, 31, { state: 'superseded', finishedAt: second(31) });
+    expect(await released()).toBe(3);
+    await moveRollout(store, fourth, 32, { state: 'superseded', finishedAt: second(32) });
+    await begin(5);
     expect(await released()).toBe(3);
   });
 

@@ -26,7 +26,10 @@ export type PlanName = (typeof PLANS)[number];
 const POLICY = Policy.parse({
   version: 1,
   classes: Object.fromEntries(
-    ['egm', 'kiosk', 'pos', 'service'].map((name) => [name, { keyTypes: ['EC-P256'], validity: '365d', grace: '365d' }]),
+    ['egm', 'kiosk', 'pos', 'service'].map((name) => [
+      name,
+      { keyTypes: ['EC-P256'], validity: '365d', grace: '365d' },
+    ]),
   ),
   keySets: {
     [WALLET]: { algorithm: 'AES-256', use: 'wrap', scope: 'shared' },
@@ -43,7 +46,13 @@ const POLICY = Policy.parse({
         stragglers: { after: '2d' },
       },
       windowed: { waves: [{ percent: 50 }, { rest: true }], errors: 0.5, quorum: 0.8 },
-      slow: { rate: { targets: 1, per: '2m' }, timeout: '5m', retries: 1, windows: 'ignore', stragglers: { action: 'wait' } },
+      slow: {
+        rate: { targets: 1, per: '2m' },
+        timeout: '5m',
+        retries: 1,
+        windows: 'ignore',
+        stragglers: { action: 'wait' },
+      },
     },
     windows: { riverside: { cron: '0 3 * * *', duration: '2h' } },
   },
@@ -63,7 +72,8 @@ export class ModelFloor {
   readonly engine: Engine;
   readonly account: Account;
   readonly people: People;
-  private loss = 0;
+  /** Devices that operators have left out of something: what they are to have later on, only their own reports ask for. */
+  private readonly exempted = new Set<DeviceId>();
 
   constructor({ seed, egm, pos, service, conducts }: FloorShape, decisions: Partial<Decisions> = {}) {
     const trust = TrustVersion.parse(1);
@@ -85,7 +95,8 @@ export class ModelFloor {
         composition: { egm, kiosk: 0, pos, service },
         character: (plan) => ({
           habit: FIXED,
-          conduct: plan.class === 'service' ? 'ordinary' : (conducts[next++ % Math.max(1, conducts.length)] ?? 'ordinary'),
+          conduct:
+            plan.class === 'service' ? 'ordinary' : (conducts[next++ % Math.max(1, conducts.length)] ?? 'ordinary'),
         }),
       },
     );
@@ -123,8 +134,7 @@ export class ModelFloor {
   }
 
   lose(share: number): void {
-    this.loss = share;
-    for (const node of this.engine.world.nodes) node.habit = { ...FIXED, loss: this.loss };
+    for (const node of this.engine.world.nodes) node.habit = { ...FIXED, loss: share };
   }
 
   /** A version of the key set that is not destroyed. */
@@ -138,6 +148,8 @@ export class ModelFloor {
     const { engine, people } = this;
     this.lose(0);
     for (const node of engine.world.nodes) {
+      // What it was sent while it was out of order is not held against the gateway.
+      if (node.device.conduct !== 'ordinary') node.catchup.since = undefined;
       node.device.conduct = 'ordinary';
       if (node.state.device.state.kind === 'quarantined') engine.release(node);
       engine.switchOn(node);
@@ -149,7 +161,14 @@ export class ModelFloor {
         people.resume(id);
       }
       this.wait(2 * DAY);
+      for (const id of this.exempted) engine.reportRegularly(engine.world.node(id));
     }
+    this.wait(HOUR);
+  }
+
+  exempt(id: RolloutId, index: number): void {
+    const { device } = this.node(index);
+    if (this.people.exempt(id, [device.id]) === 'done') this.exempted.add(device.id);
   }
 
   devices(id: RolloutId, states: readonly string[]): readonly DeviceId[] {
@@ -179,7 +198,13 @@ export class ModelFloor {
   throwIfBroken(): void {
     const { kept } = this.account.watch;
     const [first] = kept;
-    if (first !== undefined) throw new Error(kept.slice(0, 3).map(({ invariant, what }) => `${invariant}: ${what}`).join('\n'));
+    if (first !== undefined)
+      throw new Error(
+        kept
+          .slice(0, 3)
+          .map(({ invariant, what }) => `${invariant}: ${what}`)
+          .join('\n'),
+      );
   }
 
   /** Both sides know the same, and it is what the gateway wants. */
@@ -209,14 +234,17 @@ function differences({ device, state }: ModelNode): string[] {
   const faults: string[] = [];
   if (!state.sync.connected) faults.push('is not connected');
   if (state.sync.attempts > 0) faults.push(`is asked for the ${state.sync.attempts}th time`);
-  if (device.trustVersion < state.trustReleased) faults.push(`holds trust bundle ${device.trustVersion} of ${state.trustReleased}`);
+  if (device.trustVersion < state.trustReleased)
+    faults.push(`holds trust bundle ${device.trustVersion} of ${state.trustReleased}`);
   for (const keySet of state.keySets) {
     const ring = device.keyrings.find((held) => held.keySet === keySet.name);
     const active = keySet.versions.find((version) => version.state === 'active')?.version;
     const isExempt = state.rollouts.some(
-      ({ rollout, target }) => rollout.kind === 'key-version' && rollout.keySet === keySet.name && target?.state === 'exempt',
+      ({ rollout, target }) =>
+        rollout.kind === 'key-version' && rollout.keySet === keySet.name && target?.state === 'exempt',
     );
-    if (ring?.active !== active && !isExempt) faults.push(`uses ${keySet.name} ${ring?.active ?? 'none'}, not ${active}`);
+    if (ring?.active !== active && !isExempt)
+      faults.push(`uses ${keySet.name} ${ring?.active ?? 'none'}, not ${active}`);
     for (const { version, state: held } of ring?.versions ?? []) {
       const record = keySet.versions.find((entry) => entry.version === version);
       if (record?.wrapped === undefined) faults.push(`still holds ${keySet.name} ${version}`);

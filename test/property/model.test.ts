@@ -7,7 +7,8 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { TargetTally } from '#gateway/ports/store/records.ts';
 import { DECISIONS, type Decisions } from '#simulator/model/decisions.ts';
-import { METER, ModelFloor, PLANS, WALLET } from './model-floor.ts';
+import type { Conduct } from '#simulator/model/device.ts';
+import { METER, ModelFloor, PLANS, WALLET, type FloorShape } from './model-floor.ts';
 
 const SEED = Number(process.env['CROUPIER_PROPERTY_SEED'] ?? 20_261_122);
 const RUNS = Number(process.env['CROUPIER_MODEL_RUNS'] ?? 2_000);
@@ -29,7 +30,10 @@ const step = fc.oneof(
       ms: fc.constantFrom(1_000, 30_000, 5 * 60_000, 30 * 60_000, 3 * 3_600_000, 26 * 3_600_000, 3 * 86_400_000),
     }),
   },
-  { weight: 5, arbitrary: story('off', { index, how: fc.constantFrom('reboot' as const, 'leave' as const, 'break' as const) }) },
+  {
+    weight: 5,
+    arbitrary: story('off', { index, how: fc.constantFrom('reboot' as const, 'leave' as const, 'break' as const) }),
+  },
   { weight: 5, arbitrary: story('on', { index }) },
   { weight: 2, arbitrary: story('lose', { share: fc.constantFrom(0, 0.1, 0.5, 1) }) },
   { weight: 4, arbitrary: story('rotate', { keySet, plan, supersede: fc.boolean() }) },
@@ -49,16 +53,16 @@ const step = fc.oneof(
 );
 type Step = typeof step extends fc.Arbitrary<infer One> ? One : never;
 
-const shape = fc.record({
-  seed: fc.nat(1_000_000),
-  egm: fc.integer({ min: 1, max: 20 }),
-  pos: fc.integer({ min: 1, max: 7 }),
-  service: fc.integer({ min: 1, max: 3 }),
-  conducts: fc.array(fc.constantFrom('ordinary' as const, 'ordinary' as const, 'busy' as const, 'refuses' as const, 'hoards' as const), {
-    minLength: 1,
-    maxLength: 8,
-  }),
-});
+const shapeWith = (...conducts: readonly Conduct[]): fc.Arbitrary<FloorShape> =>
+  fc.record({
+    seed: fc.nat(1_000_000),
+    egm: fc.integer({ min: 1, max: 20 }),
+    pos: fc.integer({ min: 1, max: 7 }),
+    service: fc.integer({ min: 1, max: 3 }),
+    conducts: fc.array(fc.constantFrom(...conducts), { minLength: 1, maxLength: 8 }),
+  });
+const ANY = shapeWith('ordinary', 'ordinary', 'busy', 'refuses', 'hoards');
+const WILLING = shapeWith('ordinary', 'busy');
 
 function tell(floor: ModelFloor, one: Step): void {
   const { engine, people } = floor;
@@ -101,7 +105,7 @@ function tell(floor: ModelFloor, one: Step): void {
     case 'retry':
       return void people.retry(id, floor.devices(id, ['refused', 'stalled', 'overdue']));
     case 'exempt':
-      return void people.exempt(id, [floor.node(one.device).device.id]);
+      return floor.exempt(id, one.device);
     case 'sign off':
       return void people.signOff(id, [floor.node(one.device).device.id]);
     case 'retire':
@@ -111,7 +115,7 @@ function tell(floor: ModelFloor, one: Step): void {
   }
 }
 
-function stories(decisions: Partial<Decisions>) {
+function stories(decisions: Partial<Decisions>, shape: fc.Arbitrary<FloorShape>) {
   return fc.property(shape, fc.array(step, { minLength: 1, maxLength: 40 }), (floorShape, steps) => {
     const floor = new ModelFloor(floorShape, decisions);
     for (const one of steps) {
@@ -130,7 +134,7 @@ describe('any story of a floor', () => {
   test(
     `keeps the invariants and converges, ${RUNS} times`,
     () => {
-      fc.assert(stories({}), { seed: SEED, numRuns: RUNS });
+      fc.assert(stories({}, ANY), { seed: SEED, numRuns: RUNS });
     },
     LONG_MS,
   );
@@ -153,21 +157,23 @@ const SABOTAGES: readonly { readonly what: string; readonly spoilt: Partial<Deci
     found: /I6/,
   },
   {
-    what: 'an update that is never repeated',
+    what: 'a report whose difference nobody answers',
     spoilt: {
-      dispatch: (state, moment, policy) => {
-        const outcome = DECISIONS.dispatch(state, moment, policy);
-        return outcome.kind === 'send' ? { ...outcome, dueAt: new Date(8.64e15) } : outcome;
+      report: (state, verified, policy, windows) => {
+        const outcome = DECISIONS.report(state, verified, policy, windows);
+        return outcome.kind === 'accepted' ? { ...outcome, dueAt: undefined } : outcome;
       },
     },
-    found: /asked for|uses|holds|still/,
+    found: /uses|holds|still/,
   },
   {
     what: 'a report that is answered at once, whatever was asked before',
     spoilt: {
       report: (state, verified, policy, windows) => {
         const outcome = DECISIONS.report(state, verified, policy, windows);
-        return outcome.kind === 'accepted' && outcome.dueAt !== undefined ? { ...outcome, dueAt: verified.receivedAt } : outcome;
+        return outcome.kind === 'accepted' && outcome.dueAt !== undefined
+          ? { ...outcome, dueAt: verified.receivedAt }
+          : outcome;
       },
     },
     found: /I3/,
@@ -178,7 +184,7 @@ describe('stories find', () => {
   test.each(SABOTAGES)(
     '$what',
     ({ spoilt, found }) => {
-      const result = fc.check(stories(spoilt), { seed: SEED, numRuns: 500, endOnFailure: true });
+      const result = fc.check(stories(spoilt, WILLING), { seed: SEED, numRuns: 300, endOnFailure: true });
       expect(result.failed).toBe(true);
       expect(String(result.errorInstance)).toMatch(found);
     },
