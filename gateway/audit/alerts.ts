@@ -57,7 +57,7 @@ export const ALERT_RULES: readonly Rule[] = [
     severity: 'critical',
     about: 'keySet',
     onSuccess: true,
-    tells: ['versions', 'version', 'reason'],
+    tells: ['compromised', 'to', 'reason'],
   },
   { actions: ['audit.checkpoint'], code: 'audit.broken', severity: 'critical', about: 'gateway', tells: ['fault'] },
   {
@@ -100,9 +100,15 @@ export const ALERT_RULES: readonly Rule[] = [
     code: 'keyset.rotation-overdue',
     severity: 'warning',
     about: 'keySet',
-    tells: ['due', 'since'],
+    tells: ['version', 'endsAt'],
   },
-  { actions: ['keyset.rotation-due'], code: 'keyset.rotation-due', severity: 'info', about: 'keySet', tells: ['due'] },
+  {
+    actions: ['keyset.rotation-due'],
+    code: 'keyset.rotation-due',
+    severity: 'info',
+    about: 'keySet',
+    tells: ['version', 'dueAt'],
+  },
   {
     actions: ['webhook.failed'],
     code: 'webhook.failed',

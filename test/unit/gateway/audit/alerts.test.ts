@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { ALERT_RULES, alertOf } from '#gateway/audit/alerts.ts';
 import { AuditEvent } from '#schema/audit.ts';
 import { ERROR_CATALOGUE } from '#schema/errors.ts';
-import { event } from '#test/support/store-fixtures.ts';
+import { KeySetName, KeyVersionNumber } from '#schema/ids.ts';
+import { noticeOf } from '#gateway/keys/rotation-keeper.ts';
+import { event, second } from '#test/support/store-fixtures.ts';
 
 const device = { type: 'device', id: 'egm-1' } as const;
 const gateway = { type: 'gateway', id: 'rollout' } as const;
@@ -162,6 +164,23 @@ describe('what an alert tells', () => {
       rollout: ROLLOUT.id,
       keySet: 'wallet-kek',
       message: `rollout ${ROLLOUT.id}: ${ERROR_CATALOGUE['rollout.service-lags'].summary} (keySet wallet-kek; reason why)`,
+    });
+  });
+
+  test('given what the gateway itself says of cryptoperiods, then which version, and until when', () => {
+    const standing = {
+      keySet: KeySetName.parse('wallet-kek'),
+      version: KeyVersionNumber.parse(4),
+      dueAt: second(0),
+      endsAt: second(60),
+      start: 'manual',
+      plan: 'default',
+    } as const;
+    const overdue = noticeOf({ ...standing, state: 'overdue' });
+    expect(overdue === undefined ? undefined : alertOf(overdue)).toMatchObject({
+      code: 'keyset.rotation-overdue',
+      keySet: 'wallet-kek',
+      message: `wallet-kek: ${ERROR_CATALOGUE['keyset.rotation-overdue'].summary} (version 4; endsAt ${second(60).toISOString()})`,
     });
   });
 
