@@ -67,7 +67,26 @@ function alter(statement: string): void {
   database.close();
 }
 
+function addWebhook(mode: number, url = 'https://hooks.example/floor'): void {
+  writeFileSync(inside('hook.secret'), `whsec_${Buffer.alloc(32, 7).toString('base64')}\n`);
+  chmodSync(inside('hook.secret'), mode);
+  edit(
+    inside('croupier.toml'),
+    (text) => `${text}\n[[webhooks]]\nname = "chat"\nurl = "${url}"\nsecretFile = "hook.secret"\nevents = ["*"]\n`,
+  );
+}
+
 describe('an installation that is well', () => {
+  test('given webhooks whose files are in order, then each is ok, by its origin and what it is told', async () => {
+    addWebhook(0o600);
+    const { report } = await doctor();
+    expect(report.findings).toContainEqual({
+      check: 'webhook chat',
+      state: 'ok',
+      message: 'https://hooks.example, *',
+    });
+  });
+
   test('given the gateway stopped, then nothing fails, and the root token on this machine is a warning', async () => {
     const { exitCode, report, failed } = await doctor();
     expect({ exitCode, failed }).toEqual({ exitCode: 0, failed: [] });
@@ -173,6 +192,33 @@ describe('what is broken is named, with how to mend it', () => {
       'configuration',
       'config.missing',
       /there is no configuration/,
+    ],
+    [
+      'a webhook whose secret others may read',
+      () => addWebhook(0o644),
+      3,
+      'webhook chat',
+      'config.invalid',
+      /can be read by others \(mode 644\)/,
+    ],
+    [
+      'a webhook whose secret is not there',
+      () => {
+        addWebhook(0o600);
+        rmSync(inside('hook.secret'));
+      },
+      3,
+      'webhook chat',
+      'config.missing',
+      /hook\.secret cannot be read/,
+    ],
+    [
+      'a webhook to a URL that is none',
+      () => addWebhook(0o600, 'hooks.example'),
+      3,
+      'configuration',
+      'config.invalid',
+      /webhooks\.0\.url: not an https URL/,
     ],
     ['another PIN', () => writeFileSync(inside('hsm', 'pin'), '0'.repeat(32)), 6, 'HSM', 'hsm.pin-wrong', /PIN/],
     [
