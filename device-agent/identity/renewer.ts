@@ -101,8 +101,9 @@ export class Renewer {
     const due = renewalDue(identities, isTrusted);
     if (due === undefined) return undefined;
     const { now, trusted } = time.read();
-    // What has just been issued is due again only by a clock that is wrong: the gateway will tell the time.
-    return isTrusted && !trusted && this.isIssuedInDoubt ? undefined : due.getTime() - now.getTime();
+    // What has just been issued is due again only by a clock that is wrong, unless the gateway asks: it will tell the time.
+    const isAsked = !isTrusted || identities.renewAt !== undefined;
+    return !isAsked && !trusted && this.isIssuedInDoubt ? undefined : due.getTime() - now.getTime();
   }
 
   private noteIssued(): void {
