@@ -16,8 +16,8 @@ import { checkpointBody, MAX_CHECKPOINT_BYTES } from './checkpoint.ts';
 
 /** What the reader knows from elsewhere. Without any of it, the file is only shown to agree with itself. */
 export interface ExportTrust {
-  /** Root certificate, DER. */
-  readonly root?: Uint8Array;
+  /** Root certificate, DER; or several, of which the file's is one: a realm has two while its root is replaced. */
+  readonly root?: Uint8Array | readonly Uint8Array[];
   /** SHA-256 of the root certificate (DER), lower-case hex: the certificate is taken from the file. */
   readonly rootFingerprint?: string;
   /** A record number and its hash, noted earlier or taken from a checkpoint kept elsewhere: the file must hold it. */
@@ -80,11 +80,20 @@ function rootOf(
 ): { readonly der: Uint8Array; readonly fingerprint: string; readonly pinned: boolean } {
   const der = Buffer.from(head.root, 'base64');
   const fingerprint = sha256(der);
-  const expected = trust.root === undefined ? trust.rootFingerprint : sha256(trust.root);
-  if (expected !== undefined && expected !== fingerprint) {
-    throw new CroupierError('trust.root-mismatch', `the file names the root ${fingerprint}, not ${expected}`);
+  const expected = pinsOf(trust);
+  if (expected !== undefined && !expected.includes(fingerprint)) {
+    throw new CroupierError(
+      'trust.root-mismatch',
+      `the file names the root ${fingerprint}, not ${expected.join(' or ')}`,
+    );
   }
   return { der, fingerprint, pinned: expected !== undefined };
+}
+
+/** Fingerprints of the roots that the reader knows. */
+function pinsOf({ root, rootFingerprint }: ExportTrust): readonly string[] | undefined {
+  if (root === undefined) return rootFingerprint === undefined ? undefined : [rootFingerprint];
+  return (root instanceof Uint8Array ? [root] : root).map(sha256);
 }
 
 /** What has been read so far. */

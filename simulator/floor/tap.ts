@@ -1,5 +1,6 @@
 /** A tap on the network of one device: what reaches it is remembered, and what goes over it can be stopped or put in. */
 import type { TransportFactory } from '#agent/agent.ts';
+import { CroupierError } from '#schema/errors.ts';
 import type { DeviceId } from '#schema/ids.ts';
 
 export interface Carried {
@@ -18,6 +19,8 @@ export class NetworkTap {
   private readonly published: Carried[] = [];
   private deliver: ((topic: string, payload: Uint8Array) => void) | undefined;
   private judge: (message: Carried) => Passage = () => 'passes';
+  private alter: (message: Carried) => Uint8Array = ({ payload }) => payload;
+  private isCut = false;
 
   /** Updates that have reached the device, the latest last. */
   get updates(): readonly Carried[] {
@@ -34,6 +37,16 @@ export class NetworkTap {
     this.judge = judge;
   }
 
+  /** From now on every message to the device is what comes out of this. */
+  onReceiving(alter: (message: Carried) => Uint8Array): void {
+    this.alter = alter;
+  }
+
+  /** The cable is out: nothing connects until it is back. */
+  cut(isCut: boolean): void {
+    this.isCut = isCut;
+  }
+
   /** As somebody who owns the broker: on the side of the device. Tells whether it is connected. */
   inject({ topic, payload }: Carried): boolean {
     this.deliver?.(topic, payload);
@@ -43,11 +56,12 @@ export class NetworkTap {
   readonly wrap =
     (next: TransportFactory): TransportFactory =>
     async (request) => {
+      if (this.isCut) throw new CroupierError('network.unreachable', 'the cable is out');
       const transport = await next({
         ...request,
         onMessage: (topic, payload) => {
           if (topic.endsWith('/update')) remember(this.kept, topic, payload);
-          request.onMessage(topic, payload);
+          request.onMessage(topic, this.alter({ topic, payload }));
         },
         onClose: (error) => {
           this.deliver = undefined;

@@ -4,14 +4,22 @@ import { cloned } from './cloned.ts';
 import { deadClocks } from './dead-clock.ts';
 import { diskRestored } from './disk-restored.ts';
 import { lostPowerBeforeReport } from './lost-power-before-report.ts';
+import { messageSigner } from './message-signer.ts';
+import { missedTrust } from './missed-trust.ts';
 import { missedVersions } from './missed-versions.ts';
+import { newIssuingCa } from './new-issuing-ca.ts';
+import { newTlsRoot } from './new-tls-root.ts';
 import { powerCut } from './power-cut.ts';
 import { stolen } from './stolen.ts';
 import type { Scenario } from './scenario.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
   missedVersions,
+  missedTrust,
+  newTlsRoot,
+  messageSigner,
   deadClocks,
+  newIssuingCa,
   diskRestored,
   cloned,
   lostPowerBeforeReport,

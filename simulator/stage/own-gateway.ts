@@ -92,7 +92,16 @@ export class OwnGateway implements GatewayAtHand {
     const process = await startGatewayProcess({ directory: this.directory, ports: this.ports, log: this.log });
     this.process = process;
     process.died.catch(this.fail);
-    this.people = await openOperators(this.installation, process.run);
+    this.people = await openOperators(await readInstallation(this.directory), process.run);
+  }
+
+  /** Operators begin anew, with the root that the gateway's certificate has now. */
+  async reopenOperators(): Promise<void> {
+    const run = this.process?.run;
+    if (run === undefined) throw new CroupierError('network.unreachable', 'the gateway does not run');
+    const before = this.people;
+    this.people = await openOperators(await readInstallation(this.directory), run);
+    before?.close();
   }
 
   async stop(): Promise<void> {

@@ -46,6 +46,8 @@ export interface DeviceHistory {
   readonly repeatedUpdates: number;
   /** Trust links that it has walked. */
   readonly links: number;
+  /** Trust bundles that it came to hold. */
+  readonly trust: readonly { readonly at: number; readonly version: TrustVersion }[];
   /** Certificates that it has held, with the moment when it first did. */
   readonly serials: ReadonlyMap<Serial, number>;
   /** Versions that it used for new work. */
@@ -97,6 +99,7 @@ function entryOf(plan: DevicePlan): Entry {
       refused: [],
       repeatedUpdates: 0,
       links: 0,
+      trust: [],
       serials: new Map(),
       used: [],
       accepted: [],
@@ -145,7 +148,7 @@ export class Chronicle implements Witness {
     const at = this.now();
     const serial = view.identity()?.serial;
     if (serial !== undefined && !entry.history.serials.has(serial)) entry.history.serials.set(serial, at);
-    this.takeTrust(entry, view.trust()?.version);
+    this.takeTrust(entry, view.trust()?.version, at);
     for (const keyring of view.keyrings()) this.takeKeyring(entry, keyring, at);
   }
 
@@ -197,8 +200,9 @@ export class Chronicle implements Witness {
     }
   }
 
-  private takeTrust({ history, marks }: Entry, version: TrustVersion | undefined): void {
+  private takeTrust({ history, marks }: Entry, version: TrustVersion | undefined, at: number): void {
     if (version === undefined) return;
+    if (history.trust.at(-1)?.version !== version) history.trust.push({ at, version });
     if (marks.trust !== undefined && version < marks.trust)
       history.setbacks.push(`went from trust bundle ${marks.trust} back to ${version}`);
     marks.trust = version;

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { decodePem } from '#pki/certificate/pem.ts';
+import { decodePemAll } from '#pki/certificate/pem.ts';
 import { CroupierError, errorMessage } from '#schema/errors.ts';
 import { Sha256 } from '#schema/ids.ts';
 import { linesOf } from '#gateway/audit/lines.ts';
@@ -61,7 +61,9 @@ async function trustOf(
   const named = root ?? ca;
   const file = named ?? path.join(dataDirectory(data).ca, 'root.pem');
   try {
-    return { root: decodePem('CERTIFICATE', await readFile(file, 'utf8')), ...noted };
+    const roots = decodePemAll('CERTIFICATE', await readFile(file, 'utf8'));
+    if (roots.length === 0) throw new CroupierError('input.invalid', `${file} holds no certificate`);
+    return { root: roots, ...noted };
   } catch (error) {
     // An auditor may verify far from any gateway; the outcome then says that the root is the file's own.
     if (named === undefined && error instanceof Error && 'code' in error && error.code === 'ENOENT') return noted;

@@ -82,6 +82,13 @@ describe('verification of an exported audit trail', () => {
       await expectRefusal('trust.root-mismatch', () => verifyExport(file, { root: other.root.certificate }));
     });
 
+    test('while the root of a realm is replaced, either of its two is a pin for the one of the file', async () => {
+      const other = await createTestPki({ realm: 'test' });
+      const root = [other.root.certificate, trail.pki.root.certificate];
+      expect((await verifyExport(file, { root })).root).toEqual({ fingerprint: pin.rootFingerprint, pinned: true });
+      await expectRefusal('trust.root-mismatch', () => verifyExport(file, { root: [other.root.certificate] }));
+    });
+
     test('a file whose root line was replaced fails at its first checkpoint even without a pin', async () => {
       const other = await createTestPki({ realm: 'test' });
       const root = Buffer.from(other.root.certificate).toString('base64');
