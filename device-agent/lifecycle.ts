@@ -153,6 +153,7 @@ export class Lifecycle {
         const waitMs = this.connectBackoff.next(asked);
         this.phase = 'waiting';
         this.context.fault(activity, error, waitMs);
+        if (activity === 'enrol' && errorCode(error) === 'certificate.untrusted') await this.learnTrust();
         await this.pause(waitMs);
       }
     }
@@ -257,11 +258,11 @@ export class Lifecycle {
   }
 
   /**
-   * The links that have come since, from the public listener, which needs no trust: the gateway's chain, or the CA of the
-   * device's own certificate, may have been replaced meanwhile. Never rejects; the attempt that follows tells.
+   * What is trusted by now, from the public listener, which needs no trust: the gateway's chain, or the CA of the device's
+   * own certificate, may be below another root than the one known. Never rejects; the attempt that follows tells.
    */
   private async learnTrust(): Promise<void> {
-    if (this.isStopping || this.context.held.bundle === undefined) return;
+    if (this.isStopping || this.context.held.current.root === undefined) return;
     await this.context.queue
       .run(() => this.trust.fetch())
       .catch((error: unknown) => {
