@@ -57,7 +57,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
   };
 
   const start = ({ rollout, version, bundle, versions, others }: Start, found: () => KeySetRecord, at: Date): void => {
-    if (version !== undefined || versions.length > 0) raiseRevision(db, found().name);
+    if (version !== undefined || versions.length > 0) raiseRevision(db, found().name, at);
     if (version !== undefined) insertKeyVersion(db, version);
     if (bundle !== undefined) chain.append(bundle);
     if (versions.length > 0) changeVersions(db, found(), versions, at);
@@ -68,7 +68,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
   const advance = ({ rollout, versions, due }: Advance, found: () => KeySetRecord, at: Date): void => {
     put(rollout);
     if (versions.length > 0) {
-      raiseRevision(db, found().name);
+      raiseRevision(db, found().name, at);
       changeVersions(db, found(), versions, at);
     } else if (due === 'pending') raisePending(context, rollout, at);
     else if (due === 'all') raiseUnfinished(context, rollout, at);
@@ -110,7 +110,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         await transactions.write(() => {
           if (queries.one(id) === undefined) throw notFound(id);
           for (const target of part) addTarget(id, target, at);
-        });
+        }, 'alone');
       }
     },
 
@@ -149,7 +149,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         }
         journal(outcome.audit, at);
         return outcome;
-      });
+      }, 'alone');
     },
 
     async rollouts(open, limit) {

@@ -70,6 +70,28 @@ describe('write', () => {
     expect(sqlite.inTransaction).toBe(false);
   });
 
+  it('given work that shares its commit with nobody, when others come with it, then each is whole, in order', async () => {
+    const { sqlite, transactions, add, values } = opened();
+    const insert = sqlite.prepare('insert into numbers values (?)');
+    const many = (from: number, fails = false) =>
+      transactions.write(() => {
+        for (let value = from; value < from + 3; value += 1) insert.run(value);
+        if (fails) throw new Error('boom');
+        return from;
+      }, 'alone');
+    const results = await Promise.allSettled([add(1), many(10), add(2), add(3), many(20, true), many(30), add(4)]);
+    expect(results.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ]);
+    expect(values()).toEqual([1, 2, 3, 4, 10, 11, 12, 30, 31, 32]);
+  });
+
   it('given a transaction that is lost as a whole, when its writes are answered, then only the one that lost it is refused', async () => {
     const { sqlite, transactions, add, values } = opened();
     const lose = transactions.write(() => {
