@@ -28,7 +28,7 @@ import { openDesk } from './wiring/desk.ts';
 import { openFloor } from './wiring/floor.ts';
 import { rolloutPlanner } from './wiring/plan-rollout.ts';
 import { Closing, gatewayCeremony, layFoundation, type Foundation } from './wiring/foundation.ts';
-import { nextBundlePorts, publishIfBehind, writeCaFiles } from './wiring/trust.ts';
+import { nextBundlePorts, publishIfBehind, takeInTrustLinks, writeCaFiles } from './wiring/trust.ts';
 import { openWebhooks } from './wiring/webhooks.ts';
 
 export interface GatewayOptions {
@@ -155,6 +155,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     refreshMs: config.crl.refresh,
   });
   closing.add(() => revocations.stop());
+  await takeInTrustLinks(foundation);
   const floor = await openFloor(foundation, forMqtt(tls), registry.metrics);
   const desk = openDesk(foundation, floor, revocations);
   await desk.closeInterrupted();

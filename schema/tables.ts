@@ -77,6 +77,10 @@ export const deviceSync = sqliteTable(
     clockTrusted: integer('clock_trusted', { mode: 'boolean' }).notNull(),
     /** Recent boot ids, newest first, JSON. */
     boots: text().notNull(),
+    /** Addresses that its reports came from, newest first, JSON. */
+    reportedFrom: text('reported_from').notNull().default('[]'),
+    /** What its latest report claims to hold that nobody sent. */
+    unexpected: text(),
     trustVersion: integer('trust_version').notNull(),
     agentVersion: text('agent_version'),
     lastReportAt: integer('last_report_at'),

@@ -2,9 +2,8 @@
 import { Buffer } from 'node:buffer';
 import { hash } from 'node:crypto';
 import { ChainCache } from '#pki/certificate/chain.ts';
-import { parseSignedData, verifyMessage, type MessageTrust } from '#pki/cms/verify.ts';
-import { OID } from '#pki/der/oid.ts';
-import { CroupierError } from '#schema/errors.ts';
+import { requireRealm, verifyLinkSignature, verifyTrustLink, type TrustLink } from '#pki/cms/trust-link.ts';
+import { parseSignedData } from '#pki/cms/verify.ts';
 import { Sha256, type Realm } from '#schema/ids.ts';
 import { MAX_MESSAGE_BYTES } from '#schema/messages/common.ts';
 import { TrustBundle } from '#schema/messages/trust-bundle.ts';
@@ -29,6 +28,7 @@ const LIMITS = { maxBytes: MAX_MESSAGE_BYTES, maxSigners: 4 };
 
 /** Chains of message signers. They are the same for all devices of a realm, so that a process needs one. */
 export const signerChains = new ChainCache(512);
+const CACHED = { ...LIMITS, cache: signerChains };
 
 /** Bundles read before, by digest, so that the agents of one process share them. What is verified is not kept here. */
 const readBefore = new Map<string, ReadBundle>();
@@ -66,23 +66,18 @@ export function readBundle(der: Uint8Array): ReadBundle {
   return bundle;
 }
 
-function verifyBy(bundle: ReadBundle, anchors: readonly Uint8Array[], pins: readonly string[]): void {
-  const trust: MessageTrust = {
-    anchors,
-    // A link is kept for ever: its signer had to be valid when it was made.
-    at: new Date(bundle.body.issuedAt),
-    extendedKeyUsage: OID.messageSigning,
-    pinnedSpkiSha256: pins,
+function asLink({ body, der, digest, anchors, pinnedSpkiSha256 }: ReadBundle): TrustLink {
+  const { realm, version, previous, issuedAt } = body;
+  return {
+    der,
+    digest,
+    realm,
+    version,
+    previous,
+    issuedAt: new Date(issuedAt),
+    messageAnchors: anchors.messages,
+    pinnedSpkiSha256,
   };
-  verifyMessage(bundle.der, trust, { ...LIMITS, cache: signerChains });
-}
-
-function checkRealm(bundle: ReadBundle, realm: Realm): void {
-  if (bundle.body.realm === realm) return;
-  throw new CroupierError(
-    'message.wrong-realm',
-    `the trust bundle belongs to realm ${bundle.body.realm}, not ${realm}`,
-  );
 }
 
 /**
@@ -91,33 +86,15 @@ function checkRealm(bundle: ReadBundle, realm: Realm): void {
  * business. Errors: `message.*`, `certificate.*`.
  */
 export function verifyGenesis(bundle: ReadBundle, root: Uint8Array, realm: Realm): void {
-  verifyBy(bundle, [root], bundle.pinnedSpkiSha256);
-  checkRealm(bundle, realm);
+  const link = asLink(bundle);
+  verifyLinkSignature(link, [root], bundle.pinnedSpkiSha256, CACHED);
+  requireRealm(link, realm);
 }
 
 /**
- * Verifies the link from `held` to `next`: version N+1, the digest of N, signed by a signer that N trusts and by one
- * that N+1 trusts. Expiry is the walk's business.
+ * Verifies the link from `held` to `next`, as `verifyTrustLink`. Expiry is the walk's business.
  * Errors: `trust.rollback`, `trust.link-missing`, `trust.link-forked`, `message.*`, `certificate.*`.
  */
 export function verifyLink(held: ReadBundle, next: ReadBundle): void {
-  verifyBy(next, held.anchors.messages, held.pinnedSpkiSha256);
-  verifyBy(next, next.anchors.messages, next.pinnedSpkiSha256);
-  checkRealm(next, held.body.realm);
-  const { version } = next.body;
-  const at = held.body.version;
-  if (version <= at) {
-    throw version === at
-      ? new CroupierError('trust.link-forked', `another trust bundle ${version} than the one held`)
-      : new CroupierError('trust.rollback', `trust bundle ${version} is older than ${at}, which is held`);
-  }
-  if (version > at + 1) {
-    throw new CroupierError('trust.link-missing', `trust bundle ${version} does not follow ${at}, which is held`);
-  }
-  if (next.body.previous !== held.digest) {
-    throw new CroupierError(
-      'trust.link-forked',
-      `trust bundle ${version} does not descend from the ${at} that is held`,
-    );
-  }
+  verifyTrustLink(asLink(held), asLink(next), CACHED);
 }

@@ -12,6 +12,7 @@ import { registerAudit } from './commands/audit.ts';
 import { registerAuthority } from './commands/authority.ts';
 import { registerCampaign } from './commands/campaign.ts';
 import { registerCeremony } from './commands/ceremony.ts';
+import { registerBackup } from './commands/backup.ts';
 import { registerDevice } from './commands/device.ts';
 import { registerDoctor } from './commands/doctor.ts';
 import { registerGateway } from './commands/gateway.ts';
@@ -19,6 +20,7 @@ import { registerInit } from './commands/init.ts';
 import { registerKeyset } from './commands/keyset.ts';
 import { registerOperator } from './commands/operator.ts';
 import type { Register, Run } from './commands/registration.ts';
+import { registerRestore } from './commands/restore.ts';
 import { registerRollout } from './commands/rollout.ts';
 import { registerRotate } from './commands/rotate.ts';
 import { registerStatus } from './commands/status.ts';
@@ -46,6 +48,8 @@ const COMMANDS: readonly Register[] = [
   registerCeremony,
   registerAlert,
   registerAudit,
+  registerBackup,
+  registerRestore,
 ];
 
 export interface Surroundings {

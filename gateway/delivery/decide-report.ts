@@ -33,8 +33,10 @@ import {
   sooner,
   type Moment,
 } from './desired.ts';
+import { isLost, learnFrom, withLearned, type Lesson } from './learn.ts';
 
 const BOOTS_KEPT = 8;
+const ADDRESSES_KEPT = 4;
 
 function event(
   verified: VerifiedReport,
@@ -56,12 +58,24 @@ function event(
   };
 }
 
+/** With where it and its twin, if there is one, have spoken from. */
 function quarantine(
   verified: VerifiedReport,
+  { sync }: Pick<DeliveryState, 'sync'>,
   code: ErrorCode,
   details: NonNullable<AuditEvent['details']>,
 ): ReportOutcome {
-  return { kind: 'quarantine', code, audit: [event(verified, 'device.quarantine', 'success', code, details)] };
+  const addresses = reportedFrom(verified.address, [
+    ...sync.reportedFrom,
+    ...(sync.address === undefined ? [] : [sync.address]),
+  ]);
+  const audit = [event(verified, 'device.quarantine', 'success', code, { ...details, addresses: [...addresses] })];
+  return { kind: 'quarantine', code, audit };
+}
+
+function reportedFrom(address: string | undefined, before: readonly string[]): readonly string[] {
+  const all = address === undefined ? before : [address, ...before];
+  return [...new Set(all)].slice(0, ADDRESSES_KEPT);
 }
 
 type History = 'new' | 'duplicate' | 'late' | 'report.regressed' | 'report.forked';
@@ -86,8 +100,11 @@ export function placeInHistory(
   return knownBoot && report.bootId !== state.boots[0] ? 'report.forked' : 'new';
 }
 
-/** A device never loses what it proved: less than before means that its storage went back in time (I5). */
-export function regression(state: DeliveryState, report: Report): string | undefined {
+/**
+ * A device never loses what it proved: less than before means that its storage went back in time (I5). Unless it is the
+ * gateway that went back: then a version may have been destroyed in the time that was `forgotten`.
+ */
+export function regression(state: DeliveryState, report: Report, forgotten = false): string | undefined {
   if (report.trustVersion < state.sync.trustVersion)
     return `trust bundle ${report.trustVersion} after ${state.sync.trustVersion}`;
   if (report.lastSeq < state.sync.lastSeq) return `update ${report.lastSeq} after ${state.sync.lastSeq}`;
@@ -95,7 +112,8 @@ export function regression(state: DeliveryState, report: Report): string | undef
     const reported = report.keyrings
       .find((ring) => ring.keySet === row.keySet)
       ?.versions.find((version) => version.version === row.version);
-    if (isHeld(row.state) && reported === undefined) return `${row.keySet} version ${row.version} is gone`;
+    if (!forgotten && isHeld(row.state) && reported === undefined)
+      return `${row.keySet} version ${row.version} is gone`;
     if (row.state === 'destroyed' && reported !== undefined && reported.state !== 'destroyed')
       return `${row.keySet} version ${row.version} is back after its destruction`;
   }
@@ -117,7 +135,7 @@ function expectedKcv(
   return (keySet?.scope === 'shared' ? known?.kcv : undefined) ?? row?.kcv;
 }
 
-function readProofs(state: DeliveryState, report: Report, at: Date): Proved {
+function readProofs(state: DeliveryState, report: Report, { gone }: Lesson, at: Date): Proved {
   const rows = new Map(state.versions.map((row) => [`${row.keySet}/${row.version}`, row]));
   const proofs: VersionProof[] = [];
   const mismatches: string[] = [];
@@ -131,8 +149,10 @@ function readProofs(state: DeliveryState, report: Report, at: Date): Proved {
       if (row === undefined && known === undefined) continue;
       const expected = expectedKcv(keySet, row, known);
       if (reported.state !== 'destroyed' && expected !== undefined && reported.kcv !== expected) {
-        mismatches.push(key);
-        continue;
+        const isLostHere = known !== undefined && isLost(known);
+        if (!isLostHere || row?.kcv !== reported.kcv) mismatches.push(key);
+        // Of a version that only devices hold, nobody knows which of two values is the right one.
+        if (!isLostHere) continue;
       }
       if (row?.state === reported.state) continue;
       const kcv = reported.kcv ?? row?.kcv;
@@ -141,6 +161,12 @@ function readProofs(state: DeliveryState, report: Report, at: Date): Proved {
     }
   };
   for (const ring of report.keyrings) prove(ring);
+  for (const { keySet, version } of gone) {
+    const key = `${keySet}/${version}`;
+    const kcv = rows.get(key)?.kcv;
+    proofs.push({ keySet, version, state: 'destroyed', kcv });
+    rows.set(key, { keySet, version, state: 'destroyed', kcv, changedAt: at });
+  }
   return { proofs, rows: [...rows.values()], mismatches };
 }
 
@@ -189,8 +215,16 @@ function provedVersion(rollout: KeyVersionRollout, rows: readonly DeviceKeyVersi
 /**
  * Whether the rollout's version is no longer the newest: a device that did not reach it goes straight to the newer one.
  */
-function isOvertaken(rollout: RolloutRecord, keySets: readonly KeySetRecord[]): boolean {
+function isOvertaken(
+  rollout: RolloutRecord,
+  keySets: readonly KeySetRecord[],
+  rows: readonly DeviceKeyVersion[],
+): boolean {
   if (rollout.kind !== 'key-version') return false;
+  const isBeyond = rows.some(
+    ({ keySet: name, version, state }) => name === rollout.keySet && state === 'active' && version > rollout.toVersion,
+  );
+  if (isBeyond) return true;
   const keySet = keySets.find((entry) => entry.name === rollout.keySet);
   const version = keySet?.versions.find((entry) => entry.version === rollout.toVersion);
   return version !== undefined && version.state !== 'pre-activation' && version.state !== 'active';
@@ -203,27 +237,41 @@ interface ProvedNow {
   readonly certificate: VerifiedReport['certificate'];
   /** The device has applied the update that asked it to renew. */
   readonly agreesToRenew: boolean;
+  /** It is the first report of a connection. */
+  readonly isBack: boolean;
   readonly at: Date;
 }
 
 type Result = Report['results'][number];
 
+/**
+ * Why a device refused the last thing that came to it, if nothing in that could be believed, not even its number. Anybody
+ * who owns the broker can bring that about, so it moves no target; it only tells what keeps one that does not answer.
+ */
+function unbelieved({ results }: Report): string | undefined {
+  const last = results.at(-1);
+  return last?.seq === 0 && last.outcome === 'refused' ? last.code : undefined;
+}
+
 /** Where a target is after the report, and why. */
 function nextStanding(
   rollout: RolloutRecord,
-  from: TargetState,
+  { state: from, code: before }: Pick<TargetMove, 'state' | 'code'>,
   latest: Result | undefined,
-  proved: TargetState | undefined,
-  overtaken: boolean,
+  { proved, overtaken, unread }: { proved: TargetState | undefined; overtaken: boolean; unread: string | undefined },
 ): { readonly state: TargetState; readonly code: string | undefined } {
   const isDeferred = latest?.outcome === 'deferred';
   let state: TargetState = from;
-  let code: string | undefined;
-  if (proved !== undefined && RANK[proved] > RANK[from]) state = proved;
-  else if (proved === 'stored' && from === 'overdue') {
+  // What was not asked for was not refused either, whatever became of the update.
+  const isAwaited = RANK[from] === RANK.offered;
+  let code = isAwaited ? (unread ?? before) : undefined;
+  if (proved !== undefined && RANK[proved] > RANK[from]) {
+    state = proved;
+    code = undefined;
+  } else if (proved === 'stored' && from === 'overdue') {
     if (isDeferred) state = 'stored';
     else code = 'rollout.activation-overdue';
-  } else if (proved === undefined && RANK[from] <= 1 && latest?.outcome === 'refused') {
+  } else if (proved === undefined && isAwaited && latest?.outcome === 'refused') {
     state = 'refused';
     ({ code } = latest);
   }
@@ -246,15 +294,21 @@ function moveTarget(
   const latest =
     report.results.find((result) => result.seq === state.sync.seq) ??
     report.results.find((result) => result.seq === report.lastSeq);
-  const overtaken = isOvertaken(rollout, state.keySets);
+  const overtaken = isOvertaken(rollout, state.keySets, proved.rows);
   const shown = provedState(rollout, before.state, proved);
-  const next = nextStanding(rollout, before.state, latest, shown, overtaken);
+  const next = nextStanding(rollout, before, latest, { proved: shown, overtaken, unread: unbelieved(report) });
   const isDeferred = next.state === 'stored' && rollout.kind === 'key-version' && latest?.outcome === 'deferred';
   const deferredUntil = isDeferred && latest.until !== undefined ? new Date(latest.until) : undefined;
   const sameState = next.state === before.state;
+  // What it was asked before it went away, it could not answer: its time begins anew.
+  const isAskedAnew =
+    proved.isBack &&
+    sameState &&
+    (before.state === 'offered' || (before.state === 'stored' && rollout.kind === 'key-version'));
   const same =
     target !== undefined &&
     sameState &&
+    !isAskedAnew &&
     next.code === before.code &&
     deferredUntil?.getTime() === before.deferredUntil?.getTime();
   if (same) return undefined;
@@ -262,9 +316,15 @@ function moveTarget(
     ...before,
     ...next,
     deferredUntil,
-    attempts: sameState ? before.attempts : 0,
+    offeredAt: isAskedAnew ? proved.at : before.offeredAt,
+    attempts: sameState && !isAskedAnew ? before.attempts : 0,
     changedAt: sameState ? before.changedAt : proved.at,
   };
+}
+
+function isFirstOfConnection({ boots, lastSeenAt, lastReportAt }: DeliveryState['sync'], report: Report): boolean {
+  const hasConnected = lastSeenAt !== undefined && lastReportAt !== undefined && lastSeenAt > lastReportAt;
+  return boots[0] !== report.bootId || hasConnected;
 }
 
 /**
@@ -272,11 +332,9 @@ function moveTarget(
  * update sent before. If each such answer were answered at once, updates and reports would chase each other for ever.
  */
 function isLatestUnderWay({ sync }: DeliveryState, report: Report, now: Date): boolean {
-  const { attempts, dueAt, boots, lastSeenAt, lastReportAt } = sync;
+  const { attempts, dueAt } = sync;
   const isAwaited = attempts > 0 && dueAt !== undefined && dueAt > now;
-  const isSameConnection =
-    boots[0] === report.bootId &&
-    !(lastSeenAt !== undefined && lastReportAt !== undefined && lastSeenAt > lastReportAt);
+  const isSameConnection = !isFirstOfConnection(sync, report);
   const answersOlder =
     report.trustVersion > sync.trustVersion ||
     report.lastSeq > sync.lastSeq ||
@@ -343,13 +401,13 @@ function due(
 }
 
 export function decideReport(
-  state: DeliveryState,
+  known: DeliveryState,
   verified: VerifiedReport,
   policy: Policy['delivery'],
   windows: SiteWindows,
 ): ReportOutcome {
   const { report, certificate, digest, receivedAt } = verified;
-  const { device, sync } = state;
+  const { device, sync } = known;
   if (certificate.device !== device.id)
     return {
       kind: 'refused',
@@ -379,15 +437,18 @@ export function decideReport(
     };
   }
   if (history !== 'new')
-    return quarantine(verified, history, { counter: report.counter, known: sync.counter, boot: report.bootId });
-  const lost = regression(state, report);
-  if (lost !== undefined) return quarantine(verified, 'report.regressed', { lost });
+    return quarantine(verified, known, history, { counter: report.counter, known: sync.counter, boot: report.bootId });
+  const lesson = learnFrom(known, report, receivedAt);
+  const lost = regression(known, report, lesson.forgotten);
+  if (lost !== undefined) return quarantine(verified, known, 'report.regressed', { lost });
 
-  const { proofs, rows, mismatches } = readProofs(state, report, receivedAt);
+  const state = { ...known, keySets: withLearned(known.keySets, lesson) };
+  const { proofs, rows, mismatches } = readProofs(state, report, lesson, receivedAt);
   const targets: TargetMove[] = [];
   const agreesToRenew = report.results.some(({ seq, outcome }) => seq === sync.seq && outcome === 'applied');
+  const isBack = isFirstOfConnection(sync, report);
   for (const entry of state.rollouts) {
-    const move = moveTarget(entry, state, { report, rows, certificate, agreesToRenew, at: receivedAt });
+    const move = moveTarget(entry, state, { report, rows, certificate, agreesToRenew, isBack, at: receivedAt });
     if (move !== undefined) targets.push(move);
   }
   const progressed = proofs.length > 0 || report.trustVersion > sync.trustVersion;
@@ -407,12 +468,16 @@ export function decideReport(
   }
   if (mismatches.length > 0)
     audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
+  for (const { code, details } of lesson.events) audit.push(event(verified, 'device.report', 'error', code, details));
   return {
     kind: 'accepted',
     ...due({ state, report, rows, targets, proved: proofs.length > 0 }, { now: receivedAt, windows }, policy),
     boots,
     proofs,
     targets,
+    reportedFrom: reportedFrom(verified.address, sync.reportedFrom),
+    unexpected: lesson.unexpected,
+    learned: { versions: lesson.versions, revisions: lesson.revisions },
     audit,
   };
 }

@@ -83,9 +83,23 @@ function turnToUse(version: KeyVersionRecord, { device, rollouts }: Exposed, mom
 const isDeliverable = ({ state, wrapped }: KeyVersionRecord): boolean =>
   wrapped !== undefined && state !== 'compromised';
 
+const inUse = (held: Held): KeyVersionNumber | undefined => held.find(({ state }) => state === 'active')?.version;
+
+/**
+ * Whether the device may be told to accept the version. It never goes back: what it has destroyed it refuses, and below
+ * the version it uses it is given nothing anew. Only after a restoration of the gateway would that be asked of it.
+ */
+function canHave(record: KeyVersionRecord, held: Held): boolean {
+  const state = held.find(({ version }) => version === record.version)?.state;
+  const isBehind = record.version < (inUse(held) ?? 0);
+  if (state === 'stored' || state === 'active') return true;
+  if (state === 'retired') return !isBehind;
+  return state !== 'destroyed' && !isBehind && isDeliverable(record);
+}
+
 /** The version that a device uses and may go on using, while it need not use the active one yet. */
 function stillInUse(keySet: KeySetRecord, held: Held): KeyVersionNumber | undefined {
-  const using = held.find(({ state }) => state === 'active')?.version;
+  const using = inUse(held);
   const record = keySet.versions.find(({ version }) => version === using);
   return record?.state === 'deactivated' && record.retiredAt === undefined ? record.version : undefined;
 }
@@ -98,23 +112,28 @@ export function desiredKeyring(keySet: KeySetRecord, held: Held, exposed: Expose
   const has = (version: KeyVersionNumber): boolean => held.some((row) => row.version === version && isHeld(row.state));
   for (const record of keySet.versions) {
     const { version } = record;
-    const canHave = has(version) || isDeliverable(record);
+    const mayHave = canHave(record, held);
     switch (record.state) {
       case 'active': {
         const before = stillInUse(keySet, held);
+        if (!mayHave || (before !== undefined && before > version)) {
+          active = before ?? null;
+          if (mayHave) accept.push(version);
+          break;
+        }
         const turn: Turn = before === undefined ? { open: true } : turnToUse(record, exposed, moment);
         active = turn.open ? version : (before ?? version);
         if (!turn.open) opensAt = sooner(opensAt, turn.at);
-        if (canHave && (turn.open || has(version))) accept.push(version);
+        if (turn.open || has(version)) accept.push(version);
         break;
       }
       case 'deactivated':
-        if (record.retiredAt === undefined && canHave) accept.push(version);
+        if (record.retiredAt === undefined && mayHave) accept.push(version);
         break;
       case 'pre-activation': {
         const turn = turnToStore(record, exposed, moment);
-        if (turn.open) accept.push(version);
-        else opensAt = sooner(opensAt, turn.at);
+        if (turn.open && mayHave) accept.push(version);
+        else if (!turn.open) opensAt = sooner(opensAt, turn.at);
         break;
       }
       case 'suspended':
@@ -153,8 +172,8 @@ export function keyringDifference(
       !desired.gone.includes(row.version),
   );
   // A version that the device has destroyed cannot be brought back: it waits for the next one.
-  const inUse = desired.active === null ? undefined : stateOf.get(desired.active);
-  const notActivated = desired.active !== null && inUse !== 'active' && inUse !== 'destroyed';
+  const state = desired.active === null ? undefined : stateOf.get(desired.active);
+  const notActivated = desired.active !== null && state !== 'active' && state !== 'destroyed';
   const toDeactivate = held.some((row) => row.state === 'active' && row.version !== desired.active);
   if (deliver.length === 0 && destroy.length === 0 && !toRetire && !notActivated && !toDeactivate) return undefined;
   return { keySet, revision: keySet.revision, active: desired.active, accept: desired.accept, destroy, deliver };

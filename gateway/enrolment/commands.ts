@@ -1,5 +1,5 @@
 /** Commands on the inventory, on tickets and on parked requests. */
-import { CroupierError } from '#schema/errors.ts';
+import { CroupierError, type ErrorCode } from '#schema/errors.ts';
 import type { AuditEvent } from '#schema/audit.ts';
 import type { DeviceId } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
@@ -128,6 +128,10 @@ async function changeDevice(
 const stateRefused = (device: DeviceRecord): CroupierError =>
   new CroupierError('device.state-refused', `${device.id} is ${device.state.kind}`);
 
+/** Why it was quarantined before still holds, and says what brings it back. */
+const suspected = ({ state }: DeviceRecord): DeviceState =>
+  state.kind === 'quarantined' ? state : { kind: 'quarantined', code: 'enrolment.quarantined' };
+
 export function quarantineCommand(ports: DeviceCommandPorts): Command<'device.quarantine'> {
   return {
     summary: ({ device, reason }) => `quarantine ${device}: ${reason}`,
@@ -135,7 +139,7 @@ export function quarantineCommand(ports: DeviceCommandPorts): Command<'device.qu
       const state = await changeDevice(ports, 'device.quarantine', device, reason, authority, (record) =>
         record.state.kind === 'revoked'
           ? stateRefused(record)
-          : { state: { kind: 'quarantined', code: 'enrolment.quarantined' }, revoke: undefined, resetHistory: false },
+          : { state: suspected(record), revoke: undefined, resetHistory: false },
       );
       ports.onContained(device, 'quarantined');
       return { device, state };
@@ -158,20 +162,25 @@ export function revokeCommand(ports: DeviceCommandPorts): Command<'device.revoke
   };
 }
 
-/** Restoration: a quarantined device is served again, and its history of reports starts anew. */
-export function releaseCommand(ports: DeviceCommandPorts): Command<'device.release'> {
-  const change: Change = (record) => {
-    if (record.state.kind === 'revoked')
-      return { state: { kind: 'registered' }, revoke: undefined, resetHistory: true };
-    if (record.state.kind !== 'quarantined') return stateRefused(record);
-    return {
-      state: { kind: record.currentSerial === undefined ? 'registered' : 'enrolled' },
-      revoke: undefined,
-      resetHistory: true,
-    };
-  };
+/** Quarantined because its reports are not one history: releasing it as it is would end with its next report. */
+const isHistoryBroken = ({ state }: DeviceRecord): boolean =>
+  state.kind === 'quarantined' && HISTORY_CODES.has(state.code);
+
+const HISTORY_CODES: ReadonlySet<ErrorCode> = new Set(['report.regressed', 'report.forked']);
+
+const servedAgain = (record: DeviceRecord): DeviceState => ({
+  kind: record.currentSerial === undefined ? 'registered' : 'enrolled',
+});
+
+/** A restoration: checked when it is asked for, and refused where the device was contained after that. */
+function restoringCommand<A extends 'device.release' | 'device.re-baseline'>(
+  ports: DeviceCommandPorts,
+  action: A,
+  what: string,
+  change: Change,
+): Command<A> {
   return {
-    summary: ({ device, reason }) => `release ${device}: ${reason}`,
+    summary: ({ device, reason }) => `${what} ${device}: ${reason}`,
     check: async ({ device }) => {
       const record = await ports.store.deviceRecord(device);
       if (record === undefined) throw new CroupierError('device.not-found', `there is no device ${device}`);
@@ -180,11 +189,11 @@ export function releaseCommand(ports: DeviceCommandPorts): Command<'device.relea
     },
     execute: async ({ device, reason }, authority) => {
       const { askedAt } = authority;
-      const state = await changeDevice(ports, 'device.release', device, reason, authority, (record) =>
+      const state = await changeDevice(ports, action, device, reason, authority, (record) =>
         askedAt !== undefined && record.stateSince > askedAt
           ? new CroupierError(
               'device.state-refused',
-              `${device} has become ${record.state.kind} since its release was asked for; look at it and ask again`,
+              `${device} has become ${record.state.kind} since somebody asked to ${what} it; look at it and ask again`,
             )
           : change(record),
       );
@@ -192,6 +201,38 @@ export function releaseCommand(ports: DeviceCommandPorts): Command<'device.relea
       return { device, state };
     },
   };
+}
+
+/** A quarantined device is served again and goes on where it was; a revoked one may enrol again. */
+export function releaseCommand(ports: DeviceCommandPorts): Command<'device.release'> {
+  return restoringCommand(ports, 'device.release', 'release', (record) => {
+    if (record.state.kind === 'revoked')
+      return { state: { kind: 'registered' }, revoke: undefined, resetHistory: true };
+    if (record.state.kind !== 'quarantined') return stateRefused(record);
+    if (isHistoryBroken(record)) {
+      return new CroupierError(
+        'device.state-refused',
+        `${record.id} is quarantined because its reports are not one history (${record.state.code}); once that is explained, re-baseline it`,
+      );
+    }
+    return { state: servedAgain(record), revoke: undefined, resetHistory: false };
+  });
+}
+
+/**
+ * A device whose storage went back in time, or that was copied, is served again from what it has now: its next report
+ * begins a new history, and what it proved before counts as offered.
+ */
+export function reBaselineCommand(ports: DeviceCommandPorts): Command<'device.re-baseline'> {
+  return restoringCommand(ports, 'device.re-baseline', 're-baseline', (record) => {
+    if (isHistoryBroken(record)) return { state: servedAgain(record), revoke: undefined, resetHistory: true };
+    return new CroupierError(
+      'device.state-refused',
+      record.state.kind === 'quarantined'
+        ? `${record.id} is quarantined, but not because of its reports (${record.state.code}): release it`
+        : `${record.id} is ${record.state.kind}; only a device that is quarantined because of its reports is re-baselined`,
+    );
+  });
 }
 
 export function approveEnrolmentCommand(ports: DeviceCommandPorts): Command<'enrolment.approve'> {

@@ -18,6 +18,8 @@ export interface DataDirectory {
   readonly rootPin: string;
   readonly operators: string;
   readonly tickets: string;
+  /** Every trust bundle as a file of its own. */
+  readonly trustLinks: string;
 }
 
 export function dataDirectory(directory: string): DataDirectory {
@@ -37,6 +39,7 @@ export function dataDirectory(directory: string): DataDirectory {
     rootPin: inside('root-token', 'pin'),
     operators: inside('operators'),
     tickets: inside('tickets'),
+    trustLinks: inside('trust-links'),
   };
 }
 

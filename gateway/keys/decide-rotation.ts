@@ -1,5 +1,6 @@
 /** Whether a key set may be rotated now, and to what. Pure. */
 import type { AuditEvent } from '#schema/audit.ts';
+import { CroupierError } from '#schema/errors.ts';
 import { KeyVersionNumber, type KeySetName } from '#schema/ids.ts';
 import type { KeyVersionChange, RolloutContext, StartOutcome } from '#gateway/ports/store/rollouts.ts';
 import type { KeySetRecord, KeyVersionRecord, KeyVersionRollout, RolloutRecord } from '#gateway/ports/store/records.ts';
@@ -18,9 +19,11 @@ export interface RotationRequest extends StartTerms {
   readonly compromised?: { readonly version: KeyVersionNumber; readonly reason: string };
 }
 
-/** The number of the next version: numbers are never used twice. */
+/** The number of the next version: numbers are never used twice. Errors: `keyset.state-refused` after the last one. */
 export function nextVersion(keySet: KeySetRecord): KeyVersionNumber {
-  return KeyVersionNumber.parse((keySet.versions.at(-1)?.version ?? 0) + 1);
+  const number = KeyVersionNumber.safeParse((keySet.versions.at(-1)?.version ?? 0) + 1);
+  if (number.success) return number.data;
+  throw new CroupierError('keyset.state-refused', `${keySet.name} has used up its numbers; make a new key set`);
 }
 
 /** The version in use, or why there is none to rotate from. */

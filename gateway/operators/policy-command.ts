@@ -177,8 +177,10 @@ export function policyApplyCommand(ports: PolicyCommandPorts): Command<'policy.a
         cryptoperiodMs: keySet.cryptoperiod,
       });
       for (const { name, keySet } of plan.kept) changes.push({ keySet: definition(name, keySet), first: undefined });
+      // One of this name may have been begun and forgotten: what was restored does not know it.
+      const firstNumber = ((await store.restoration())?.numbersUpTo ?? 0) + 1;
       for (const { name, keySet } of plan.fresh) {
-        const version = KeyVersionNumber.parse(1);
+        const version = KeyVersionNumber.parse(firstNumber);
         const prepared = await prepareWorkingKey(keyStore, realm, { name, algorithm: keySet.algorithm }, version);
         changes.push({
           keySet: definition(name, keySet),

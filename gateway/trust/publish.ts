@@ -87,6 +87,8 @@ export async function publishTrustBundle(ports: PublishPorts, publication: Publi
 export interface NextBundlePorts extends PublishPorts {
   readonly random: Random;
   readonly authorities: () => Authorities;
+  /** Keeps the link where a lost database cannot take it along, before anybody is told of it. */
+  readonly keep?: (bundle: TrustBundleRecord) => Promise<void>;
   /** It is on its way by a rollout, or released already. */
   readonly onPublished: (bundle: TrustBundleRecord) => void;
 }
@@ -146,6 +148,28 @@ export async function nextTrustChange(
   return changeOf(before, body);
 }
 
+/**
+ * A number is given once: where devices hold links that the gateway has lost, or may hold them since it was restored and
+ * nobody has told yet, the next bundle would fork the chain for ever.
+ */
+async function refuseUncertain(store: Store, latest: TrustBundleRecord): Promise<void> {
+  const ahead = await store.devicesAhead(latest.version);
+  if (ahead !== undefined) {
+    const others = ahead.devices > 1 ? ` and ${ahead.devices - 1} more devices are ahead, too` : '';
+    throw new CroupierError(
+      'trust.link-missing',
+      `${ahead.first} holds trust bundle ${ahead.highest}, the gateway ${latest.version}${others}: take in the links between first (croupier trust import), or contain the device if it lies`,
+    );
+  }
+  const restoration = await store.restoration();
+  if (restoration !== undefined && !(await store.isHeardSince(restoration.at))) {
+    throw new CroupierError(
+      'trust.link-missing',
+      `the database was restored from a backup at ${restoration.at.toISOString()}, and no device has reported since: nobody knows yet which trust bundles are out; wait for a report`,
+    );
+  }
+}
+
 function startOf(
   bundle: TrustBundleRecord,
   change: PlannedTrust,
@@ -177,7 +201,8 @@ function startOf(
 /**
  * Publishes what is trusted as of now: the authorities in use, and the operator's own purposes with `changes` (DER,
  * base64; an empty list removes one). A rollout brings it to the devices; bundles that are on their way are superseded,
- * since devices walk through them. Errors: `message.signer-untrusted`, `trust.link-forked`, `rollout.plan-*`, `hsm.*`.
+ * since devices walk through them. Errors: `trust.link-missing` when the gateway may lack links that devices hold,
+ * `message.signer-untrusted`, `trust.link-forked`, `rollout.plan-*`, `hsm.*`.
  */
 export async function publishNextBundle(
   ports: NextBundlePorts,
@@ -190,9 +215,11 @@ export async function publishNextBundle(
   const publication = nextPublication(ports, before, changes);
   if (before === undefined) {
     const first = await publishTrustBundle(ports, { ...publication, ...who });
+    await ports.keep?.(first);
     ports.onPublished(first);
     return first;
   }
+  await refuseUncertain(store, before);
   const bundle = await signNext(ports, publication);
   const change = changeOf(before, bundle.body);
   const terms = atOnce ? planned(ports, change, asked) : await checkedPlan(ports, change, asked);
@@ -201,6 +228,7 @@ export async function publishNextBundle(
   const start = { ...terms, rollout: RolloutId.parse(random.uuid()), actor, approval, at };
   const outcome = await store.startRollout(undefined, at, ({ open }) => startOf(bundle, change, start, atOnce, open));
   if (outcome.kind === 'refuse') throw outcome.error;
+  await ports.keep?.(bundle);
   ports.onPublished(bundle);
   return bundle;
 }

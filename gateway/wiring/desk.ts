@@ -12,9 +12,10 @@ import { policyApplyCommand } from '../operators/policy-command.ts';
 import * as rollout from '../rollout/commands.ts';
 import { authorityCommands } from '../trust/authority-commands.ts';
 import { trustPublishCommand } from '../trust/command.ts';
+import { trustImportCommand } from '../trust/import.ts';
 import type { Floor } from './floor.ts';
 import type { Foundation } from './foundation.ts';
-import { nextBundlePorts } from './trust.ts';
+import { nextBundlePorts, trustImportPorts } from './trust.ts';
 
 export function openDesk(foundation: Foundation, floor: Floor, revocations: RevocationList): CommandDesk {
   const { config, store, keyStore, authorities, policy, feed, clock, random, log, closing } = foundation;
@@ -72,6 +73,7 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       'device.quarantine': devices.quarantineCommand(devicePorts),
       'device.revoke': devices.revokeCommand(devicePorts),
       'device.release': devices.releaseCommand(devicePorts),
+      'device.re-baseline': devices.reBaselineCommand(devicePorts),
       'enrolment.approve': devices.approveEnrolmentCommand(devicePorts),
       'enrolment.refuse': devices.refuseEnrolmentCommand(devicePorts),
       'alert.acknowledge': acknowledgeCommand({
@@ -91,6 +93,7 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       'rollout.exempt': rollout.exemptCommand(rolloutPorts),
       'rollout.sign-off': rollout.signOffCommand(rolloutPorts),
       'trust.publish': trustPublishCommand(bundlePorts),
+      'trust.import': trustImportCommand(trustImportPorts(foundation, floor)),
       ...authorityCommands({ ...bundlePorts, operator: config.operator, keyStore, authorities }),
     },
   });

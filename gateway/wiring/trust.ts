@@ -1,7 +1,11 @@
 /** What follows a change of trust: bundles that are announced, listeners that change their certificates, files for people. */
 import path from 'node:path';
 import { encodePemAll } from '#pki/certificate/pem.ts';
+import { CroupierError } from '#schema/errors.ts';
 import { writePublicFile } from '../installation/data-directory.ts';
+import { keepTrustLink, reconcileTrustLinks } from '../installation/trust-links.ts';
+import type { AuthorityRecord, TrustBundleRecord } from '../ports/store/records.ts';
+import type { TrustImportPorts } from '../trust/import.ts';
 import { authoritiesIn, isCertified } from '../trust/lineage.ts';
 import { isUpToDate, publishNextBundle, type NextBundlePorts } from '../trust/publish.ts';
 import type { Floor } from './floor.ts';
@@ -9,11 +13,12 @@ import type { Foundation } from './foundation.ts';
 
 /** Everything that publishing the next trust bundle needs and wakes. */
 export function nextBundlePorts(
-  { config, store, authorities, policy, feed, clock, random }: Foundation,
+  { data, config, store, authorities, policy, feed, clock, random }: Foundation,
   { announceReleased, dispatcher, rollouts }: Floor,
-): NextBundlePorts {
+): NextBundlePorts & { readonly onPublished: (bundle: TrustBundleRecord) => void } {
   const { realm } = config;
   return {
+    keep: (bundle) => keepTrustLink(data.trustLinks, bundle),
     realm,
     store,
     clock,
@@ -29,10 +34,44 @@ export function nextBundlePorts(
   };
 }
 
+/** As what is published: kept, and made known. */
+export function trustImportPorts(foundation: Foundation, floor: Floor): TrustImportPorts {
+  const { store, clock } = foundation;
+  const { keep, onPublished } = nextBundlePorts(foundation, floor);
+  return {
+    store,
+    clock,
+    onImported: async (bundle) => {
+      await keep?.(bundle);
+      onPublished(bundle);
+    },
+  };
+}
+
+/** At start, when nobody is there yet to be told. */
+export function takeInTrustLinks({ data, store, clock, log }: Foundation): Promise<void> {
+  return reconcileTrustLinks(data.trustLinks, { store, clock, log, onImported: async () => undefined });
+}
+
+/** A realm's certificate in the bundle of which the gateway has no record: it was restored to a time before. */
+function isForeign(latest: TrustBundleRecord, records: readonly AuthorityRecord[]): boolean {
+  const { identity, transport, messages } = latest.body.anchors;
+  const known = new Set(
+    records.filter(isCertified).map(({ certificate }) => Buffer.from(certificate).toString('base64')),
+  );
+  return [...identity, ...transport, ...messages].some((der) => !known.has(der));
+}
+
 /** A change of authorities that was committed before a crash, and not published, is published now. */
 export async function publishIfBehind(ports: NextBundlePorts): Promise<void> {
   const latest = await ports.store.latestTrustBundle();
   if (latest === undefined || isUpToDate(latest, ports.authorities())) return;
+  if (isForeign(latest, await ports.store.authorities())) {
+    throw new CroupierError(
+      'authority.not-found',
+      `trust bundle ${latest.version} names authorities that the database has no record of: it was restored to a time before them; nothing is published by itself, see docs/restore.md`,
+    );
+  }
   await publishNextBundle(ports, { actor: { type: 'gateway', id: 'main' }, approval: undefined });
 }
 

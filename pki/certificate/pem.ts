@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer';
 import { CroupierError } from '#schema/errors.ts';
 
-export type PemLabel = 'CERTIFICATE' | 'CERTIFICATE REQUEST' | 'X509 CRL' | 'PUBLIC KEY';
+export type PemLabel = 'CERTIFICATE' | 'CERTIFICATE REQUEST' | 'X509 CRL' | 'PUBLIC KEY' | 'CMS' | 'PKCS7';
 
 const MAXIMUM_TEXT = 1024 * 1024;
 const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*)-----END \1-----/g;

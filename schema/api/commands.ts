@@ -49,6 +49,7 @@ export const DeviceTicket = z.strictObject({ tickets: z.array(TicketRequest).min
 export const DeviceQuarantine = z.strictObject({ device: DeviceId, reason: Reason });
 export const DeviceRevoke = z.strictObject({ device: DeviceId, reason: Reason });
 export const DeviceRelease = z.strictObject({ device: DeviceId, reason: Reason });
+export const DeviceReBaseline = z.strictObject({ device: DeviceId, reason: Reason });
 
 export const EnrolmentApprove = z.strictObject({
   enrolment: EnrolmentId,
@@ -90,7 +91,10 @@ export const RolloutPause = z.strictObject({ rollout: RolloutId, reason: Reason 
 export const RolloutResume = z.strictObject({ rollout: RolloutId, reason: Reason.optional() });
 export const RolloutAbort = z.strictObject({ rollout: RolloutId, reason: Reason });
 /** Without devices, all that have failed. */
-export const RolloutRetry = z.strictObject({ rollout: RolloutId, devices: z.array(DeviceId).min(1).max(10_000).optional() });
+export const RolloutRetry = z.strictObject({
+  rollout: RolloutId,
+  devices: z.array(DeviceId).min(1).max(10_000).optional(),
+});
 const NamedDevices = z.array(DeviceId).min(1).max(10_000);
 export const RolloutExempt = z.strictObject({ rollout: RolloutId, devices: NamedDevices, reason: Reason });
 export const RolloutSignOff = z.strictObject({ rollout: RolloutId, devices: NamedDevices, reason: Reason });
@@ -102,6 +106,11 @@ export const TrustPublish = z.strictObject({
   anchors: z.record(TrustPurpose, z.array(Base64).max(32)).default({}),
   reason: Reason.optional(),
   ...rolloutTerms,
+});
+
+export const TrustImport = z.strictObject({
+  /** Links of the chain that the gateway lacks, CMS DER, base64, in any order. */
+  links: z.array(Base64.max(512 * 1024)).min(1).max(256),
 });
 
 /** Number of an alert. */
@@ -154,6 +163,7 @@ export interface CommandRequests {
   readonly 'device.quarantine': z.infer<typeof DeviceQuarantine>;
   readonly 'device.revoke': z.infer<typeof DeviceRevoke>;
   readonly 'device.release': z.infer<typeof DeviceRelease>;
+  readonly 'device.re-baseline': z.infer<typeof DeviceReBaseline>;
   readonly 'enrolment.approve': z.infer<typeof EnrolmentApprove>;
   readonly 'enrolment.refuse': z.infer<typeof EnrolmentRefuse>;
   readonly 'keyset.rotate': z.infer<typeof KeysetRotate>;
@@ -168,6 +178,7 @@ export interface CommandRequests {
   readonly 'rollout.exempt': z.infer<typeof RolloutExempt>;
   readonly 'rollout.sign-off': z.infer<typeof RolloutSignOff>;
   readonly 'trust.publish': z.infer<typeof TrustPublish>;
+  readonly 'trust.import': z.infer<typeof TrustImport>;
   readonly 'authority.prepare': z.infer<typeof AuthorityPrepare>;
   readonly 'authority.install': z.infer<typeof AuthorityInstall>;
   readonly 'authority.switch': z.infer<typeof AuthoritySwitch>;
@@ -186,6 +197,7 @@ export const COMMANDS: { readonly [A in CommandAction]: z.ZodType<CommandRequest
   'device.quarantine': DeviceQuarantine,
   'device.revoke': DeviceRevoke,
   'device.release': DeviceRelease,
+  'device.re-baseline': DeviceReBaseline,
   'enrolment.approve': EnrolmentApprove,
   'enrolment.refuse': EnrolmentRefuse,
   'keyset.rotate': KeysetRotate,
@@ -200,6 +212,7 @@ export const COMMANDS: { readonly [A in CommandAction]: z.ZodType<CommandRequest
   'rollout.exempt': RolloutExempt,
   'rollout.sign-off': RolloutSignOff,
   'trust.publish': TrustPublish,
+  'trust.import': TrustImport,
   'authority.prepare': AuthorityPrepare,
   'authority.install': AuthorityInstall,
   'authority.switch': AuthoritySwitch,

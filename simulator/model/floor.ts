@@ -107,6 +107,8 @@ export function populate(
           nonceAnswered: false,
           clockTrusted: false,
           boots: [],
+          reportedFrom: [],
+          unexpected: undefined,
           trustVersion: trust,
           agentVersion: undefined,
           lastReportAt: undefined,
@@ -118,6 +120,8 @@ export function populate(
         rollouts: [],
         trustReleased: trust,
         identity: certificate,
+        // The model's gateway never loses its database.
+        memory: { sent: () => true, published: () => true },
       },
       line: { connection: 0, isUp: false, down: [], up: [], downAt: 0, upAt: 0 },
       agenda: { dueAt: Number.POSITIVE_INFINITY, isInTurn: false, renewAt: renewsAt(certificate), renewScheduled: 0 },

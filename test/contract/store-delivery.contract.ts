@@ -57,7 +57,7 @@ export function deliveryContract(current: CurrentStore): void {
     expect(state?.identity).toEqual(certificate);
     expect(
       state?.keySets.map(({ name, revision, versions }) => [name, revision, versions.map((entry) => entry.version)]),
-    ).toEqual([[WALLET, 2, [1, 2]]]);
+    ).toEqual([[WALLET, second(10).getTime(), [1, 2]]]);
     expect(state?.rollouts.map(({ rollout, target }) => [rollout.id, target?.state])).toEqual([
       [rolloutId(1), 'pending'],
     ]);
@@ -90,6 +90,8 @@ export function deliveryContract(current: CurrentStore): void {
       dueAt: second(200),
       attempts: 2,
       boots: ['b-2', 'b-1'],
+      reportedFrom: ['10.1.2.3', '10.9.9.9'],
+      unexpected: 'wallet-kek/9',
       audit: [event('device.report')],
     });
     const results = await store.recordReports([verified(message, certificate, { address: '10.1.2.3' })], () => outcome);
@@ -107,6 +109,8 @@ export function deliveryContract(current: CurrentStore): void {
       nonceAnswered: false,
       clockTrusted: false,
       boots: ['b-2', 'b-1'],
+      reportedFrom: ['10.1.2.3', '10.9.9.9'],
+      unexpected: 'wallet-kek/9',
       trustVersion: 2,
       agentVersion: '1.0.0',
       lastReportAt: second(103),

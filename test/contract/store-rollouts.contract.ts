@@ -47,13 +47,17 @@ export function rolloutsContract(current: CurrentStore): void {
     await settleAll(store);
     const start = rotation(1);
     const outcome = await store.startRollout(WALLET, second(10), ({ keySet, open, trustLatest }) => {
-      expect([keySet?.revision, keySet?.versions.map(({ state }) => state), open]).toEqual([1, ['active'], []]);
+      expect([keySet?.revision, keySet?.versions.map(({ state }) => state), open]).toEqual([
+        second(0).getTime(),
+        ['active'],
+        [],
+      ]);
       expect(trustLatest).toBe(0);
       return start;
     });
     expect(outcome).toBe(start);
     const keySet = await store.keySet(WALLET);
-    expect([keySet?.revision, keySet?.versions.at(-1)]).toEqual([2, start.version]);
+    expect([keySet?.revision, keySet?.versions.at(-1)]).toEqual([second(10).getTime(), start.version]);
     expect(await store.rollout(rolloutId(1))).toEqual({ rollout: start.rollout, tallies: [] });
     expect(await dueOf(store, 'egm-1')).toEqual([undefined]);
     expect(await lastAudited(store)).toBe('rollout.start');

@@ -77,6 +77,8 @@ export function sync(over: Partial<SyncRecord> = {}): SyncRecord {
     nonceAnswered: false,
     clockTrusted: true,
     boots: ['00000000-0000-4000-8000-000000000001'],
+    reportedFrom: [],
+    unexpected: undefined,
     trustVersion: trust(1),
     agentVersion: '1.0.0',
     lastReportAt: second(1),
@@ -157,6 +159,7 @@ export function deliveryOf(over: Partial<DeliveryState> = {}): DeliveryState {
     rollouts: [],
     trustReleased: trust(1),
     identity: certificate(),
+    memory: { sent: () => true, published: () => true },
     ...over,
   };
 }

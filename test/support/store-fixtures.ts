@@ -394,6 +394,9 @@ export function accepted(over: Partial<Accepted> = {}): Accepted {
     boots: [numbered(1)],
     proofs: [],
     targets: [],
+    reportedFrom: [],
+    unexpected: undefined,
+    learned: { versions: [], revisions: [] },
     audit: [],
     ...over,
   };

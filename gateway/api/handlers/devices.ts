@@ -14,6 +14,7 @@ type DeviceRoutes =
   | 'device.quarantine'
   | 'device.revoke'
   | 'device.release'
+  | 'device.re-baseline'
   | 'enrolment.list'
   | 'enrolment.approve'
   | 'enrolment.refuse'
@@ -47,6 +48,8 @@ export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pic
     'device.revoke': ({ params, body }, operator) => submit(operator, 'device.revoke', { device: params.id, ...body }),
     'device.release': ({ params, body }, operator) =>
       submit(operator, 'device.release', { device: params.id, ...body }),
+    'device.re-baseline': ({ params, body }, operator) =>
+      submit(operator, 'device.re-baseline', { device: params.id, ...body }),
     'enrolment.list': async ({ query: { state, limit } }) => ({
       items: (await store.enrolmentRequests(state, limit)).map(enrolmentView),
     }),

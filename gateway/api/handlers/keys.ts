@@ -12,6 +12,7 @@ type KeyRoutes =
   | 'keyset.compromise'
   | 'trust.list'
   | 'trust.show'
+  | 'trust.import'
   | 'trust.publish';
 
 /** Open rollouts that are looked at; of a key set one at the most is on its way. */
@@ -56,5 +57,6 @@ export function keyHandlers({ store, clock, policy, submit }: HandlerPorts): Pic
       return trustBundleView(found);
     },
     'trust.publish': ({ body }, operator) => submit(operator, 'trust.publish', body),
+    'trust.import': ({ body }, operator) => submit(operator, 'trust.import', body),
   };
 }

@@ -81,11 +81,18 @@ export const registerDevice: Register = (program, run) => {
   );
   contain(device, 'revoke', 'revoke a device and its certificates', 'revoked', run);
   contain(device, 'release', 'serve a quarantined or revoked device again (needs an approval)', 'released', run);
+  contain(
+    device,
+    're-baseline',
+    'serve a device again whose storage went back in time or was copied: its reports begin anew (needs an approval)',
+    're-baselined',
+    run,
+  );
 };
 
 function contain(
   device: Command,
-  verb: 'quarantine' | 'revoke' | 'release',
+  verb: 'quarantine' | 'revoke' | 'release' | 're-baseline',
   description: string,
   done: string,
   run: Parameters<Register>[1],

@@ -7,10 +7,25 @@ import type {
   DeviceKeyVersion,
   DeviceRecord,
   KeySetRecord,
+  KeyVersionRecord,
   RolloutRecord,
   RolloutTarget,
   SyncRecord,
 } from './records.ts';
+
+/** What the gateway has on record beyond the device's present; asked only where something does not fit. */
+export interface GatewayMemory {
+  /** Whether an update with this number was ever sent to the device. */
+  readonly sent: (seq: number) => boolean;
+  /** Whether there is a trust bundle of this number. */
+  readonly published: (version: TrustVersion) => boolean;
+}
+
+/** A revision that a device holds and that the key set has not reached: it rises above. */
+export interface LearnedRevision {
+  readonly keySet: KeySetName;
+  readonly above: number;
+}
 
 /** Everything about one device that delivery decides on. */
 export interface DeliveryState {
@@ -29,6 +44,7 @@ export interface DeliveryState {
   readonly trustReleased: TrustVersion;
   /** The certificate that envelopes are sealed to and reports are signed with: current, or next once it was seen. */
   readonly identity: CertificateRecord | undefined;
+  readonly memory: GatewayMemory;
 }
 
 /** A report whose signature holds, by the key of the certificate named. */
@@ -61,6 +77,15 @@ export type ReportOutcome =
       readonly proofs: readonly VersionProof[];
       /** Versions that the device no longer lists and that are settled. */
       readonly targets: readonly TargetMove[];
+      /** Addresses that its reports came from, the latest first. */
+      readonly reportedFrom: readonly string[];
+      /** See `SyncRecord.unexpected`. */
+      readonly unexpected: string | undefined;
+      /** What the gateway had forgotten: versions without bytes, and revisions to rise above. */
+      readonly learned: {
+        readonly versions: readonly KeyVersionRecord[];
+        readonly revisions: readonly LearnedRevision[];
+      };
     } & Audited)
   /** Seen before, or overtaken by a newer one of the same boot: nothing changes. */
   | { readonly kind: 'ignored'; readonly why: 'duplicate' | 'late' }

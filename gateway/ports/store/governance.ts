@@ -21,6 +21,13 @@ export interface KeySetChange {
   readonly first: KeyVersionRecord | undefined;
 }
 
+/** The database was put back from a backup: numbers given out after the backup are not known here. */
+export interface Restoration {
+  readonly at: Date;
+  /** No version of a key set that begins after the restoration has a number up to this. */
+  readonly numbersUpTo: number;
+}
+
 export type ApprovalOutcome =
   | ({
       readonly kind: 'decide';
@@ -30,6 +37,10 @@ export type ApprovalOutcome =
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 
 export interface GovernanceStore {
+  /** The latest restoration from a backup, if there ever was one. */
+  restoration(): Promise<Restoration | undefined>;
+  /** Whether an enrolled device has reported since; also true when there is none that ever reported. */
+  isHeardSince(at: Date): Promise<boolean>;
   currentPolicy(): Promise<PolicyRecord | undefined>;
   /** Stores the policy and its key sets at once and raises every due mark. */
   applyPolicy(

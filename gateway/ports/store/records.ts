@@ -53,6 +53,10 @@ export interface SyncRecord {
   readonly nonceAnswered: boolean;
   readonly clockTrusted: boolean;
   readonly boots: readonly string[];
+  /** Addresses that its reports came from, the latest first: few, and each once. */
+  readonly reportedFrom: readonly string[];
+  /** What the latest report claims to hold that nobody sent, in words: told once for as long as it stays the same. */
+  readonly unexpected: string | undefined;
   readonly trustVersion: TrustVersion;
   readonly agentVersion: string | undefined;
   readonly lastReportAt: Date | undefined;
@@ -135,6 +139,7 @@ export interface KeyVersionRecord {
   readonly version: KeyVersionNumber;
   readonly state: KeyVersionState;
   readonly retiredAt: Date | undefined;
+  /** None once destroyed, and of a version that only devices hold, because the database was restored to a time before. */
   readonly wrapped: Uint8Array | undefined;
   readonly kek: string;
   readonly kcv: string;

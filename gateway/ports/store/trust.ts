@@ -1,4 +1,4 @@
-import type { TrustVersion } from '#schema/ids.ts';
+import type { DeviceId, TrustVersion } from '#schema/ids.ts';
 import type { AuditEvent } from '#schema/audit.ts';
 import type { CroupierError } from '#schema/errors.ts';
 import type { Audited, AuthorityRecord, AuthorityRole, TrustBundleRecord } from './records.ts';
@@ -9,6 +9,14 @@ export interface DevicesBehind {
   readonly connected: number;
   /** They take it when they return. */
   readonly away: number;
+}
+
+/** Enrolled devices that report a trust bundle which the gateway does not have. */
+export interface DevicesAhead {
+  readonly devices: number;
+  /** One of those that are furthest. */
+  readonly first: DeviceId;
+  readonly highest: TrustVersion;
 }
 
 /** What a decision about authorities looks at. */
@@ -40,6 +48,8 @@ export interface TrustStore {
   ): Promise<Outcome>;
   devicesUnder(keyLabel: string): Promise<number>;
   devicesBehind(version: TrustVersion): Promise<DevicesBehind>;
+  /** Enrolled devices beyond this trust bundle, if there are any. */
+  devicesAhead(version: TrustVersion): Promise<DevicesAhead | undefined>;
   latestTrustBundle(): Promise<TrustBundleRecord | undefined>;
   /** Version of the latest bundle that every device should hold; a rollout may bring later ones to some. 0 when there is none. */
   releasedTrustVersion(): Promise<TrustVersion>;

@@ -71,6 +71,7 @@ export function resetHistory(db: BetterSQLite3Database, device: DeviceId, at: Da
       nonceAnswered: false,
       clockTrusted: false,
       boots: '[]',
+      unexpected: null,
       trustVersion: 0,
       attempts: 0,
     })

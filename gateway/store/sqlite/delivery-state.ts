@@ -2,7 +2,7 @@
 import { and, asc, eq, lte, sql } from 'drizzle-orm';
 import type { TrustVersion } from '#schema/ids.ts';
 import { selects } from '#schema/policy.ts';
-import { certificates, deviceKeyVersions, devices, deviceSync, rolloutTargets } from '#schema/tables.ts';
+import { certificates, deviceKeyVersions, devices, deviceSync, rolloutTargets, updates } from '#schema/tables.ts';
 import type { DeliveryState } from '#gateway/ports/store/delivery.ts';
 import type { DeviceRecord, KeySetRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
 import { keySetQueries } from './key-sets.ts';
@@ -19,6 +19,7 @@ export interface Standing {
   /** Rollouts of every kind that have not ended, oldest first. */
   readonly open: readonly RolloutRecord[];
   readonly trustReleased: TrustVersion;
+  readonly trustLatest: TrustVersion;
 }
 
 export interface DeliveryQueries {
@@ -56,6 +57,13 @@ export function deliveryQueries(context: Prepared): DeliveryQueries {
       ),
     (row) => rolloutTarget(targetRow(row)),
   );
+  const sent = statements.first(
+    db
+      .select({ seq: updates.seq })
+      .from(updates)
+      .where(and(eq(updates.device, sql.placeholder('device')), eq(updates.seq, sql.placeholder('seq')))),
+    ([seq]) => seq,
+  );
   const known = knownDevices(context);
 
   const stateOf = ({ device, sync, identity }: Known, standing: Standing): DeliveryState => {
@@ -70,12 +78,21 @@ export function deliveryQueries(context: Prepared): DeliveryQueries {
         .map((rollout) => ({ rollout, target: targetOf({ rollout: rollout.id, device: device.id }) })),
       trustReleased: standing.trustReleased,
       identity,
+      memory: {
+        sent: (seq) => sent({ device: device.id, seq }) !== undefined,
+        published: (version) => version <= standing.trustLatest,
+      },
     };
   };
 
   return {
     standing() {
-      return { keySets: keySetsOf.all(), open: rolloutsOf.open(), trustReleased: chain.releasedVersion() };
+      return {
+        keySets: keySetsOf.all(),
+        open: rolloutsOf.open(),
+        trustReleased: chain.releasedVersion(),
+        trustLatest: chain.latestVersion(),
+      };
     },
     state(device, standing) {
       const found = known.one({ device });

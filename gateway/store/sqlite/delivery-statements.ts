@@ -22,6 +22,8 @@ export function deliveryStatements({ db, statements }: Pick<StoreContext, 'db' |
           counter: slot('counter'),
           digest: slot('digest'),
           boots: slot('boots'),
+          reportedFrom: slot('reportedFrom'),
+          unexpected: slot('unexpected'),
           nonce: slot('nonce'),
           nonceAnswered: false,
           clockTrusted: slot('clockTrusted'),

@@ -17,6 +17,7 @@ import { changeDeviceState } from './containment.ts';
 import { deliveryQueries } from './delivery-state.ts';
 import { deliveryStatements, NO_NONCE } from './delivery-statements.ts';
 import { dueRaiser } from './due.ts';
+import { insertKeyVersion, raiseRevision } from './key-sets.ts';
 import { ms } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
@@ -89,6 +90,8 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
       counter: report.counter,
       digest,
       boots: JSON.stringify(outcome.boots),
+      reportedFrom: JSON.stringify(outcome.reportedFrom),
+      unexpected: outcome.unexpected ?? null,
       nonce: report.nonce,
       clockTrusted: report.clock.trusted ? 1 : 0,
       trustVersion: report.trustVersion,
@@ -101,6 +104,13 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
     });
     for (const proof of outcome.proofs) prove(state, proof, receivedAt);
     for (const moved of outcome.targets) move(state, moved);
+  };
+
+  /** Whether anything was learned that other devices' reports have to be decided with. */
+  const learn = ({ versions, revisions }: Accepted['learned'], at: Date): boolean => {
+    for (const version of versions) insertKeyVersion(db, version);
+    for (const { keySet, above } of revisions) raiseRevision(db, keySet, at, above);
+    return versions.length > 0 || revisions.length > 0;
   };
 
   const dispatch = (state: DeliveryState, outcome: DispatchOutcome): void => {
@@ -126,13 +136,16 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
   return {
     async recordReports(reports, decide) {
       return transactions.write((journal) => {
-        const standing = queries.standing();
+        let standing = queries.standing();
         return reports.map((verified) => {
           const state = queries.state(verified.report.device, standing);
           if (state === undefined) return undefined;
           const outcome = decide(state, verified);
           if (outcome.kind === 'ignored') return outcome;
-          if (outcome.kind === 'accepted') accept(state, verified, outcome);
+          if (outcome.kind === 'accepted') {
+            accept(state, verified, outcome);
+            if (learn(outcome.learned, verified.receivedAt)) standing = queries.standing();
+          }
           if (outcome.kind === 'quarantine') {
             changeDeviceState(db, state.device, { kind: 'quarantined', code: outcome.code }, verified.receivedAt);
           }

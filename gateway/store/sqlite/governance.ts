@@ -1,5 +1,5 @@
 /** Policy, operators, approvals. */
-import { and, count, desc, eq, max, sql } from 'drizzle-orm';
+import { and, count, desc, eq, max } from 'drizzle-orm';
 import { z } from 'zod';
 import { parse as parseYaml } from 'yaml';
 import { CroupierError } from '#schema/errors.ts';
@@ -7,11 +7,21 @@ import type { ApprovalId, KeySetName } from '#schema/ids.ts';
 import { parseWith } from '#schema/parse.ts';
 import { Policy } from '#schema/policy.ts';
 import { canonicalJson } from '#schema/runtime/canonical-json.ts';
-import { approvals, deviceKeyVersions, keySets, keyVersions, operators, policies } from '#schema/tables.ts';
+import {
+  approvals,
+  deviceKeyVersions,
+  devices,
+  deviceSync,
+  keySets,
+  keyVersions,
+  operators,
+  policies,
+} from '#schema/tables.ts';
 import type { GovernanceStore, KeySetChange, PolicyRecord } from '#gateway/ports/store/governance.ts';
 import type { ApprovalRecord } from '#gateway/ports/store/records.ts';
 import { raiseDue } from './due.ts';
-import { insertKeyVersion } from './key-sets.ts';
+import { insertKeyVersion, nextRevision } from './key-sets.ts';
+import { restorationOf } from './restoration.ts';
 import { approvalRecord, Instant, ms, operatorRecord, reader } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
@@ -61,7 +71,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
       );
     }
     db.insert(keySets)
-      .values({ name: keySet.name, ...definition(keySet), revision: 1, createdAt: at.getTime() })
+      .values({ name: keySet.name, ...definition(keySet), revision: at.getTime(), createdAt: at.getTime() })
       .run();
     if (first !== undefined) insertKeyVersion(db, first);
   };
@@ -77,7 +87,7 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
     const same = canonicalJson({ algorithm, use, scope, selector, cryptoperiod }) === canonicalJson(after);
     if (same && first === undefined) return;
     db.update(keySets)
-      .set({ ...after, revision: sql`${keySets.revision} + 1` })
+      .set({ ...after, revision: nextRevision(at) })
       .where(eq(keySets.name, keySet.name))
       .run();
     if (first !== undefined) insertKeyVersion(db, first);
@@ -94,6 +104,23 @@ export function governanceStore({ db, transactions, clock, flushLog }: StoreCont
   };
 
   return {
+    async restoration() {
+      return transactions.read(() => restorationOf(db));
+    },
+
+    async isHeardSince(at) {
+      return transactions.read(() => {
+        const reporting = db
+          .select({ last: max(deviceSync.lastReportAt) })
+          .from(deviceSync)
+          .innerJoin(devices, eq(devices.id, deviceSync.device))
+          .where(eq(devices.state, 'enrolled'))
+          .get();
+        const last = reporting?.last ?? undefined;
+        return last === undefined || last >= at.getTime();
+      });
+    },
+
     async currentPolicy() {
       return transactions.read(currentPolicy);
     },

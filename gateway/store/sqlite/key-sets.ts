@@ -1,5 +1,5 @@
 /** Key sets with their versions: few rows that many decisions look at. */
-import { and, asc, eq, sql } from 'drizzle-orm';
+import { and, asc, eq, sql, type SQL } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { KeySetName } from '#schema/ids.ts';
 import { CroupierError } from '#schema/errors.ts';
@@ -77,12 +77,16 @@ function changedVersion(version: KeyVersionRecord, change: KeyVersionChange, at:
   };
 }
 
-export function raiseRevision(db: BetterSQLite3Database, name: KeySetName): void {
+/** At least the clock, so that a gateway restored from a backup is not below what devices hold; above `above`, too. */
+export function raiseRevision(db: BetterSQLite3Database, name: KeySetName, at: Date, above = 0): void {
   db.update(keySets)
-    .set({ revision: sql`${keySets.revision} + 1` })
+    .set({ revision: nextRevision(at, above) })
     .where(eq(keySets.name, name))
     .run();
 }
+
+export const nextRevision = (at: Date, above = 0): SQL =>
+  sql`max(${keySets.revision} + 1, ${above + 1}, ${at.getTime()})`;
 
 /** Stores the changes and makes the key set's devices due. Errors: `keyset.version-not-found`. */
 export function changeVersions(

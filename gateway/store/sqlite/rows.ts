@@ -115,6 +115,8 @@ export const syncRecord: (row: unknown) => SyncRecord = reader(
     nonceAnswered: Flag,
     clockTrusted: Flag,
     boots: jsonText.pipe(z.array(z.string())),
+    reportedFrom: jsonText.pipe(z.array(z.string())),
+    unexpected: optional(z.string()),
     trustVersion: TrustVersion,
     agentVersion: optional(z.string()),
     lastReportAt: optional(Instant),

@@ -1,14 +1,17 @@
 /** Authorities and trust bundles. */
-import { and, asc, count, eq, gt, inArray, lt, sql } from 'drizzle-orm';
-import type { TrustVersion } from '#schema/ids.ts';
+import { and, asc, count, desc, eq, gt, inArray, lt, sql } from 'drizzle-orm';
+import { z } from 'zod';
+import { DeviceId, TrustVersion } from '#schema/ids.ts';
 import { authorities, certificates, devices, deviceSync, trustBundles } from '#schema/tables.ts';
 import type { AuthorityRecord, TrustBundleRecord } from '#gateway/ports/store/records.ts';
-import type { AuthorityFacts, DevicesBehind, TrustStore } from '#gateway/ports/store/trust.ts';
+import type { AuthorityFacts, DevicesAhead, DevicesBehind, TrustStore } from '#gateway/ports/store/trust.ts';
 import { raiseDue } from './due.ts';
-import { authorityRecord, blob, trustBundleRecord } from './rows.ts';
+import { authorityRecord, blob, reader, trustBundleRecord } from './rows.ts';
 import { layout, type Row } from './statement.ts';
 import type { StoreContext } from './transaction.ts';
 import { trustChain } from './trust-chain.ts';
+
+const furthest = reader(z.object({ first: DeviceId, highest: TrustVersion, devices: z.int() }), 'device_sync');
 
 export function trustStore(context: StoreContext): TrustStore {
   const { db, statements, transactions } = context;
@@ -59,6 +62,18 @@ export function trustStore(context: StoreContext): TrustStore {
     return { connected: of(true), away: of(false) };
   };
 
+  const devicesAhead = (version: TrustVersion): DevicesAhead | undefined => {
+    const row = db
+      .select({ first: deviceSync.device, highest: deviceSync.trustVersion, devices: sql`count(*) over ()` })
+      .from(deviceSync)
+      .innerJoin(devices, eq(devices.id, deviceSync.device))
+      .where(and(gt(deviceSync.trustVersion, version), eq(devices.state, 'enrolled')))
+      .orderBy(desc(deviceSync.trustVersion), asc(deviceSync.device))
+      .limit(1)
+      .get();
+    return row === undefined ? undefined : furthest(row);
+  };
+
   const put = ({ keyLabel, role, state, certificate, createdAt, changedAt }: AuthorityRecord): void => {
     const values = {
       role,
@@ -107,6 +122,10 @@ export function trustStore(context: StoreContext): TrustStore {
 
     async devicesBehind(version) {
       return transactions.read(() => devicesBehind(version));
+    },
+
+    async devicesAhead(version) {
+      return transactions.read(() => devicesAhead(version));
     },
 
     async latestTrustBundle() {

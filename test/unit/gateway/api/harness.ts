@@ -17,6 +17,7 @@ import {
   importCommand,
   quarantineCommand,
   refuseEnrolmentCommand,
+  reBaselineCommand,
   releaseCommand,
   revokeCommand,
   ticketCommand,
@@ -42,6 +43,7 @@ import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { holdAuthorities, type HeldAuthorities } from '#gateway/trust/authorities.ts';
 import { authorityCommands } from '#gateway/trust/authority-commands.ts';
 import { trustPublishCommand } from '#gateway/trust/command.ts';
+import { trustImportCommand } from '#gateway/trust/import.ts';
 import { publishNextBundle, type NextBundlePorts } from '#gateway/trust/publish.ts';
 import { rolloutPlanner } from '#gateway/wiring/plan-rollout.ts';
 import { encodePem } from '#pki/certificate/pem.ts';
@@ -197,6 +199,7 @@ function commandTable({ store, pki, clock, authorities, bundles, onApplied }: De
     'device.quarantine': quarantineCommand(devices),
     'device.revoke': revokeCommand(devices),
     'device.release': releaseCommand(devices),
+    'device.re-baseline': reBaselineCommand(devices),
     'enrolment.approve': approveEnrolmentCommand(devices),
     'enrolment.refuse': refuseEnrolmentCommand(devices),
     'enrolment.campaign': rollout.campaignCommand(rollouts),
@@ -212,6 +215,7 @@ function commandTable({ store, pki, clock, authorities, bundles, onApplied }: De
     'rollout.exempt': rollout.exemptCommand(rollouts),
     'rollout.sign-off': rollout.signOffCommand(rollouts),
     'trust.publish': trustPublishCommand(bundles),
+    'trust.import': trustImportCommand({ store, clock, onImported: async () => undefined }),
     ...authorityCommands({ ...bundles, keyStore: pki.hsm, operator: 'Casino', authorities }),
   };
 }

@@ -22,7 +22,15 @@ import {
   rollout,
   target,
 } from '#test/support/delivery-fixtures.ts';
-import { keyVersion, reEnrolment, rolloutRecord, second, trust, trustRollout } from '#test/support/store-fixtures.ts';
+import {
+  keyVersion,
+  reEnrolment,
+  rolloutRecord,
+  second,
+  trust,
+  trustRollout,
+  version,
+} from '#test/support/store-fixtures.ts';
 
 const NOW = second(100);
 const ALWAYS = { now: NOW, windows: createWindows({}) };
@@ -200,7 +208,7 @@ describe('versions that something happened to', () => {
 
   test('given a version whose bytes the gateway has lost, then it is accepted where it is held and delivered to nobody', () => {
     const lost = keyVersion(2, { state: 'deactivated', wrapped: undefined });
-    expect(desired([active(1), lost], [], [held(2, 'active')]).accept).toEqual([1, 2]);
+    expect(desired([active(1), lost], [], [held(1, 'stored'), held(2, 'active')]).accept).toEqual([1, 2]);
     expect(desired([active(1), lost]).accept).toEqual([1]);
   });
 
@@ -208,6 +216,49 @@ describe('versions that something happened to', () => {
     const set = keySet([active(1)]);
     const rows = [held(1, 'destroyed')];
     expect(keyringDifference(set, rows, desiredKeyring(set, rows, exposed(), ALWAYS))).toBeUndefined();
+  });
+});
+
+describe('a device that is beyond the gateway', () => {
+  const lost = (number: number) => keyVersion(number, { state: 'deactivated', wrapped: undefined, kek: 'lost' });
+
+  test('given a version above the active one in use, then the device stays with it', () => {
+    expect(desired([active(1), lost(2)], [], [held(1, 'stored'), held(2, 'active')])).toMatchObject({
+      active: 2,
+      accept: [1, 2],
+    });
+    expect(desired([active(1), lost(2)], [], [held(1, 'active')])).toMatchObject({ active: 1, accept: [1] });
+  });
+
+  test('given it has retired or destroyed what the gateway takes for active, then that is not brought back', () => {
+    for (const state of ['retired', 'destroyed'] as const)
+      expect(desired([active(1), lost(2)], [], [held(1, state), held(2, 'active')])).toMatchObject({
+        active: 2,
+        accept: [2],
+      });
+  });
+
+  test('given a rollout of a version below the one in use, then it is not delivered; one above it is', () => {
+    const rows = [held(2, 'active')];
+    const below = inRollout('pending', { toVersion: version(2) });
+    expect(desired([active(1), pending(2), lost(3)], below, [held(3, 'active')]).accept).toEqual([3]);
+    const above = inRollout('pending', { toVersion: version(1_002) });
+    expect(desired([active(1), lost(2), pending(1_002)], above, rows)).toMatchObject({ active: 2, accept: [2, 1_002] });
+  });
+
+  test('given the rotation that follows is active, then the device goes on to it', () => {
+    expect(
+      desired([accepted(1), lost(2), active(1_002)], [], [held(2, 'active'), held(1_002, 'stored')]),
+    ).toMatchObject({
+      active: 1_002,
+      accept: [2, 1_002],
+    });
+  });
+
+  test('given nothing that it could use, then no version is named that it cannot accept', () => {
+    const set = keySet([active(1), pending(2)]);
+    const wanted = desiredKeyring(set, [held(1, 'destroyed')], exposed(inRollout('pending')), ALWAYS);
+    expect(wanted).toMatchObject({ active: null, accept: [2] });
   });
 });
 
