@@ -348,6 +348,20 @@ const rows: readonly Row[] = [
     { presented: certificate({ notAfter: new Date(at(-30).getTime() - 1000) }) },
     'park',
   ],
+  [
+    'a certificate of a CA that was withdrawn within its grace',
+    CERTIFICATE,
+    { presented: certificate() },
+    'issue',
+    { withdrawnAt: () => at(-30) },
+  ],
+  [
+    'a certificate of a CA that was withdrawn a second before its grace',
+    CERTIFICATE,
+    { presented: certificate() },
+    'park',
+    { withdrawnAt: () => new Date(at(-30).getTime() - 1000) },
+  ],
   ...BEYOND_GRACE.map(([what, given, expected, more = {}]): Row => [
     `a certificate beyond its grace ${what}`,
     CERTIFICATE,

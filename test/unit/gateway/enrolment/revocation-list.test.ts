@@ -7,6 +7,7 @@ import { silentLog } from '#gateway/ports/log.ts';
 import type { RevocationListPorts } from '#gateway/enrolment/revocation-list.ts';
 import { DAY, enrolledDevice, startEstGateway, type EstGateway } from '#test/support/est-gateway.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
+import { createTestPki, type TestAuthority } from '#test/support/test-pki.ts';
 
 describe('revocation list', () => {
   let gateway: EstGateway;
@@ -59,6 +60,50 @@ describe('revocation list', () => {
     list.changed();
     const { revoked } = await numbered(list, 2);
     expect([revoked.has(serialOf(one.certificate)), revoked.has(serialOf(two.certificate))]).toEqual([true, false]);
+  });
+
+  test('given two Device CAs, when a device is revoked, then the list of its own names it, and a restart finds both again', async () => {
+    const other = await createTestPki({ realm: 'test', now: new Date(gateway.pki.setting.now.getTime() + 1000) });
+    const issuers = (): readonly (TestAuthority & { keyLabel: string })[] => [
+      { ...other.deviceCa, keyLabel: 'device-ca-2' },
+      { ...gateway.pki.deviceCa, keyLabel: 'device-ca-1' },
+    ];
+    const { certificate } = await enrolledDevice(gateway, 'egm-1');
+    const list = start({ issuers });
+    expect(isCrlOf(await read(list), other.deviceCa.issuer)).toBe(true);
+    await gateway.revoke('egm-1');
+    list.changed();
+    const revokedBy = async (one: RevocationList, keyLabel: string): Promise<readonly string[]> => [
+      ...parseCrl(await one.current(keyLabel)).revoked.keys(),
+    ];
+    await expect.poll(() => revokedBy(list, 'device-ca-1')).toEqual([serialOf(certificate)]);
+    expect(await revokedBy(list, 'device-ca-2')).toEqual([]);
+    await expectRefusal('authority.not-found', () => list.current('device-ca-3'));
+    await list.stop();
+
+    const again = start({ issuers });
+    expect(await again.current('device-ca-1')).toEqual(await list.current('device-ca-1'));
+    expect(await again.current()).toEqual(await list.current('device-ca-2'));
+    const [first, second] = [await list.current('device-ca-1'), await list.current('device-ca-2')].map(parseCrl);
+    expect(first?.number, 'one sequence for all').not.toBe(second?.number);
+  });
+
+  test('given a CA that issues no more, when it has expired, then its list ends; that of the one that issues does not', async () => {
+    const old = await createTestPki({
+      realm: 'test',
+      now: new Date(gateway.pki.setting.now.getTime() - 4 * 365 * DAY),
+    });
+    const issuers = (): readonly (TestAuthority & { keyLabel: string })[] => [
+      { ...gateway.pki.deviceCa, keyLabel: 'device-ca-2' },
+      { ...old.deviceCa, keyLabel: 'device-ca-1' },
+    ];
+    const list = start({ issuers });
+    expect(isCrlOf(parseCrl(await list.current('device-ca-1')), old.deviceCa.issuer)).toBe(true);
+    gateway.clock.advance(2 * 365 * DAY);
+    const { number } = await read(list);
+    await expect.poll(async () => (await read(list)).number).toBeGreaterThan(number);
+    const stored = (await gateway.store.recentCrls(10)).map(({ der }) => parseCrl(der));
+    expect(stored.filter((crl) => isCrlOf(crl, old.deviceCa.issuer))).toHaveLength(1);
   });
 
   test('given many revocations at once, when told of each, then few lists are made', async () => {

@@ -56,7 +56,7 @@ describe('public listener', () => {
     port: 0,
     realm: Realm.parse('test'),
     health: async () => checks,
-    crl: () => (crl ?? (() => revocations.current()))(),
+    crl: (keyLabel) => (crl ?? (() => revocations.current(keyLabel)))(),
     trust: gateway.store,
     cacerts: () => [gateway.pki.root.certificate, gateway.pki.deviceCa.certificate],
     log: silentLog,
@@ -88,6 +88,13 @@ describe('public listener', () => {
     const event = { action: 'trust.publish', outcome: 'success', actor: { type: 'gateway', id: 'test' } } as const;
     await gateway.store.appendTrustBundle(bundle, new Date(), event);
   };
+
+  test('given a list, when it is asked for by the name of its CA, then it is the same; of a CA that has none it is 404', async () => {
+    const [unnamed, named] = [await fetch('/crl'), await fetch('/crl/device-ca-1')];
+    expect([named.status, named.body]).toEqual([200, unnamed.body]);
+    for (const path of ['/crl/device-ca-2', '/crl/', '/crl/a/b', '/crl/..'])
+      expect((await fetch(path)).status, path).toBe(404);
+  });
 
   test('given a list, when /crl is asked, then DER comes with validators, and 304 to who has it', async () => {
     const { status, headers, body } = await fetch('/crl');
