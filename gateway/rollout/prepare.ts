@@ -9,7 +9,7 @@ import { progressOf } from './progress.ts';
 import { selectorOf, targetsOf } from './targets.ts';
 
 /** Devices or targets in one go: some milliseconds of the event loop. */
-const PAGE = 1_000;
+const PAGE = 500;
 
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
