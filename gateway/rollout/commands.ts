@@ -29,6 +29,8 @@ import { checkedPlan, planned, rivalsOf, type PlanningPorts } from './planning.t
 export interface RolloutCommandPorts extends PlanningPorts {
   /** Devices are due and a rollout may move on. */
   readonly onChange: () => void;
+  /** A person has moved it: for those who look on. */
+  readonly onMoved?: (rollout: RolloutRecord) => void;
 }
 
 type RolloutDecision = (
@@ -54,6 +56,7 @@ export async function moveRollout(
       : decide(rollout, keySet, tallies, { actor: authority.actor, approval: authority.approval, now }),
   );
   if (outcome.kind === 'refuse') throw outcome.error;
+  if (outcome.kind === 'advance') ports.onMoved?.(outcome.rollout);
   ports.onChange();
   return { rollout: id, state: outcome.kind === 'advance' ? outcome.rollout.state : 'unchanged' };
 }

@@ -114,7 +114,7 @@ export function activationHold(rollout: Pick<RolloutRecord, 'plan'>, progress: R
   }
   const reachable = progress.reachableStored + progress.reachableUnstored;
   if (progress.reachableUnstored > 0 && progress.reachableStored < reachable * rollout.plan.quorum) {
-    const message = `${progress.reachableUnstored} connected devices have not stored it; the plan wants ${percent(rollout.plan.quorum)} of those that can be reached`;
+    const message = `${things(progress.reachableUnstored, 'connected device has', 'connected devices have')} not stored it; the plan wants ${percent(rollout.plan.quorum)} of those that can be reached`;
     return hold('quorum', message, progress.reachableUnstored);
   }
   return undefined;
@@ -159,19 +159,42 @@ export function holdsOf(rollout: RolloutRecord, progress: RolloutProgress, now: 
     case 'active':
     case 'retiring':
       if (progress.deferred > 0)
-        holds.push(hold('deferred', `${progress.deferred} devices defer the activation`, progress.deferred));
+        holds.push(
+          hold(
+            'deferred',
+            `${things(progress.deferred, 'device defers', 'devices defer')} the activation`,
+            progress.deferred,
+          ),
+        );
       if (progress.overdue > 0)
-        holds.push(hold('activation', `${progress.overdue} devices do not use it in time`, progress.overdue));
+        holds.push(
+          hold(
+            'activation',
+            `${things(progress.overdue, 'device does', 'devices do')} not use it in time`,
+            progress.overdue,
+          ),
+        );
       if (rollout.kind !== 'key-version') {
         const behind = progress.waves.reduce((total, wave) => total + wave.total - wave.done, 0);
-        if (behind > 0) holds.push(hold('behind', `${targetsOf(behind)} have not reached it`, behind));
+        if (behind > 0)
+          holds.push(hold('behind', `${things(behind, 'target has', 'targets have')} not reached it`, behind));
       } else if (progress.oldInUse > 0)
-        holds.push(hold('old-in-use', `${progress.oldInUse} devices may use an old version`, progress.oldInUse));
+        holds.push(
+          hold(
+            'old-in-use',
+            `${things(progress.oldInUse, 'device', 'devices')} may use an old version`,
+            progress.oldInUse,
+          ),
+        );
       break;
     case 'destroying':
       if (progress.oldHeld > 0)
         holds.push(
-          hold('old-held', `${progress.oldHeld} devices have not destroyed the old versions`, progress.oldHeld),
+          hold(
+            'old-held',
+            `${things(progress.oldHeld, 'device has', 'devices have')} not destroyed the old versions`,
+            progress.oldHeld,
+          ),
         );
       break;
     default:

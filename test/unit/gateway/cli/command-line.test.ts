@@ -162,10 +162,10 @@ describe('tickets', () => {
 
 describe('rotation and approvals', () => {
   test('given a rotation that is approved while the command waits, then it ends when the version is active', async () => {
-    const rotation = cli('--as', 'key-admin', 'rotate', 'wallet-kek', '--reason', 'due');
+    const rotation = cli('--as', 'key-admin', 'rotate', 'wallet-kek', '--reason', 'due', '--yes');
     const approval = await pendingApproval('keyset.rotate');
     const shown = await cli('approval', 'show', approval.slice(0, 8));
-    expect(shown.stdout).toMatch(/^summary +rotate wallet-kek: due$/m);
+    expect(shown.stdout).toMatch(/^summary +rotate wallet-kek by plan default: due$/m);
     expect(shown.stdout).toContain('"keySet": "wallet-kek"');
     const other = 'f'.repeat(64);
     expectRefused(
@@ -179,7 +179,7 @@ describe('rotation and approvals', () => {
     expect(nobody.stderr).toContain('pass --yes or --sha256 HASH');
     const hash = /^sha256 +([0-9a-f]{64})$/m.exec(shown.stdout)?.[1] ?? '';
     expect((await cli('approval', 'approve', approval, '--sha256', hash)).stdout).toBe(
-      'approved and done: rotate wallet-kek: due\n',
+      'approved and done: rotate wallet-kek by plan default: due\n',
     );
     const { exitCode, stdout, stderr } = await rotation;
     expect({ exitCode, stdout: stdout.replace(/\d+ offline.*/, '…') }).toMatchObject({ exitCode: 0 });
@@ -189,9 +189,9 @@ describe('rotation and approvals', () => {
   });
 
   test('given a rotation that is refused, then the waiting command says so', async () => {
-    const rotation = cli('--as', 'device-engineer', 'rotate', 'report-mac');
+    const rotation = cli('--as', 'device-engineer', 'rotate', 'report-mac', '--yes');
     const approval = await pendingApproval('keyset.rotate');
-    expect((await cli('approval', 'refuse', approval)).stdout).toBe('refused: rotate report-mac\n');
+    expect((await cli('approval', 'refuse', approval)).stdout).toBe('refused: rotate report-mac by plan default\n');
     const ended = await rotation;
     expect(ended).toMatchObject({ exitCode: 10, stdout: '' });
     expect(ended.stderr).toMatch(/error: approver refused the request\n/);
@@ -201,6 +201,123 @@ describe('rotation and approvals', () => {
   test('given an unknown key set or rollout, then its name is told', async () => {
     expectRefused(await cli('--as', 'key-admin', 'rotate', 'nothing'), 11, 'keyset.not-found', /nothing/);
     expectRefused(await cli('rollout', 'watch', 'nothing'), 11, 'rollout.not-found', /nothing/);
+  });
+
+  test('given no terminal and no --yes, then the plan is shown, nothing is asked for, and the exit code is 2', async () => {
+    const { exitCode, stdout, stderr } = await cli('--as', 'key-admin', 'rotate', 'report-mac');
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect(stderr).toMatch(/^what +key set report-mac: version 2 in place of 1$/m);
+    expect(stderr).toMatch(/pass --yes to go on/);
+    expect((await json(Items, 'approval', 'list', '--state', 'pending')).items).toEqual([]);
+  });
+});
+
+describe('rollouts', () => {
+  const engineer = ['--as', 'device-engineer'] as const;
+  const Id = z.looseObject({ id: z.string() });
+  const approvedNow = async (asked: z.infer<typeof Asked>): Promise<Ended> =>
+    cli('approval', 'approve', asked.approval.id, '--yes');
+
+  test('given a plan, then waves, gates, who is left behind and a hash; with a fault the exit code says so', async () => {
+    const plan = await cli('rollout', 'plan', 'report-mac');
+    expect(plan).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(plan.stdout).toMatch(/^sha256 +[0-9a-f]{64}$/m);
+    expect(plan.stdout).toMatch(/^WAVE +TAKES +SOAKS +DEVICES +OFFLINE +SERVICES +OPENS NOT BEFORE/m);
+    expect(plan.stdout).toMatch(/^ {2}- activation waits until 100 % of the reachable targets/m);
+    expect(plan.stdout).toMatch(/^registered and never enrolled +\d+ +bulk-00, .* and \d+ more$/m);
+    expect((await cli('rollout', 'plan', 'report-mac', '--all')).stdout).toMatch(/bulk-50/);
+    expect((await cli('rollout', 'plan', '--trust')).stdout).toMatch(/^what +trust bundle 2 after 1$/m);
+    const campaign = await cli('rollout', 'plan', '--re-enrol', '--cause', 'policy', '--site', 'reno');
+    expect(campaign.stdout).toMatch(/^what +re-enrolment \(policy\)/m);
+    expectRefused(await cli('rollout', 'plan'), 2, 'input.invalid', /a key set, --trust or --re-enrol/);
+    expectRefused(await cli('rollout', 'plan', 'report-mac', '--trust'), 2, 'input.invalid', /one thing/);
+    expectRefused(await cli('rollout', 'plan', '--re-enrol'), 2, 'input.invalid', /--cause/);
+    expectRefused(await cli('rollout', 'plan', 'report-mac', '--plan', 'gone'), 11, 'rollout.plan-not-found', /gone/);
+  });
+
+  test('given a start time, then the rollout waits for it, is paused by one person, and goes on by two', async () => {
+    const asked = await json(
+      Asked,
+      ...engineer,
+      ...['rotate', 'report-mac', '--start-at', '2126-01-01T02:00:00+02:00', '--yes', '--no-wait'],
+    );
+    expect((await approvedNow(asked)).exitCode).toBe(0);
+    const { id } = await json(Id, 'rollout', 'show', 'report-mac');
+    expect((await cli('rollout', 'show', id)).stdout).toMatch(
+      /^ {2}- it has not begun, until 2126-01-01T00:00:00\.000Z$/m,
+    );
+    expect((await cli('rollout', 'list', '--open')).stdout).toMatch(
+      new RegExp(`^${id} +report-mac: version 1 to 2 +approved +default `, 'm'),
+    );
+    expect((await cli(...engineer, 'rollout', 'pause', id.slice(0, 8), '--reason', 'tournament')).stdout).toBe(
+      `${id} is paused\n`,
+    );
+    expect((await cli('rollout', 'show', id)).stdout).toMatch(/^paused +.* by device-engineer: tournament/m);
+    expectRefused(
+      await cli(...engineer, 'rollout', 'pause', id, '--reason', 'again'),
+      11,
+      'rollout.state-refused',
+      /has paused it already/,
+    );
+    const resume = await json(Asked, ...engineer, 'rollout', 'resume', id);
+    expect((await approvedNow(resume)).exitCode).toBe(0);
+    expect((await cli('rollout', 'show', id)).stdout).not.toMatch(/^paused /m);
+  });
+
+  test('given a rollout under way, then another of the same waits or supersedes it, and it can be aborted', async () => {
+    const rotate = [...engineer, 'rotate', 'report-mac', '--yes', '--no-wait'];
+    const refused = await cli(...rotate, '--json');
+    expect(refused).toMatchObject({ exitCode: 11, stderr: '' });
+    expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'keyset.rotation-under-way' } });
+    const asked = await json(Asked, ...rotate, '--supersede', '--start-at', '2126-01-01T00:00:00Z');
+    expect((await approvedNow(asked)).exitCode).toBe(0);
+    const { id } = await json(Id, 'rollout', 'show', 'report-mac');
+    expect((await cli('rollout', 'list')).stdout).toMatch(/report-mac: version 1 to 2 +superseded /);
+    const abort = [...engineer, 'rollout', 'abort', id, '--reason', 'wrong quarter'] as const;
+    expect((await cli(...abort)).stdout).toBe(`${id} is aborted\n`);
+    expectRefused(await cli(...abort), 11, 'rollout.state-refused', /is aborted/);
+    expect((await cli('rollout', 'watch', id)).stdout).toMatch(/report-mac: version 1 to 3 is aborted/);
+  });
+
+  test('given devices that are named, then each must be a target; stragglers are those of an active rollout', async () => {
+    expectRefused(
+      await cli(...engineer, 'rollout', 'exempt', 'wallet-kek', 'egm-1', '--reason', 'sold'),
+      11,
+      'device.not-found',
+      /egm-1 is not a target/,
+    );
+    expectRefused(await cli(...engineer, 'rollout', 'retry', 'wallet-kek'), 11, 'rollout.state-refused', /has failed/);
+    const signOff = [...engineer, 'rollout', 'sign-off', 'wallet-kek', '--reason', 'scrapped'] as const;
+    expectRefused(await cli(...signOff), 2, 'input.invalid', /name the devices, or pass --stragglers/);
+    expectRefused(await cli(...signOff, '--stragglers'), 11, 'rollout.state-refused', /no device is behind/);
+  });
+
+  test('given a history, then its steps, none for a device that was never a target; an unknown one is refused', async () => {
+    const none = await cli('device', 'history', 'egm-1');
+    expect(none).toMatchObject({ exitCode: 0 });
+    expect(none.stdout).toMatch(/^AT +DEVICE +FROM +TO +CODE +ROLLOUT\n0 steps\n$/);
+    expectRefused(await cli('device', 'history', 'ghost'), 11, 'device.not-found', /ghost/);
+    expect((await cli('rollout', 'history', 'wallet-kek', '--limit', '5')).stdout).toMatch(/^\d+ steps?$/m);
+  });
+
+  test('given a campaign, then an approver sees the time it is about; an unknown cause is a usage error', async () => {
+    const campaign = [...engineer, 'campaign', '--reason', 'shorter validity', '--yes', '--no-wait'] as const;
+    const asked = await json(Asked, ...campaign, '--cause', 'policy', '--label', 'bank=A');
+    expect((await cli('approval', 'show', asked.approval.id)).stdout).toMatch(/"before": "\d{4}-/);
+    expect((await cli('approval', 'refuse', asked.approval.id)).exitCode).toBe(0);
+    expect((await cli(...campaign, '--cause', 'whim')).exitCode).toBe(2);
+    expectRefused(await cli(...campaign, '--cause', 'policy', '--label', 'bank'), 2, 'input.invalid', /NAME=VALUE/);
+  });
+
+  test('given a compromised version, then its successor is on its way at once; an unknown version is refused', async () => {
+    const compromise = [...engineer, 'keyset', 'compromise', 'report-mac'] as const;
+    expectRefused(await cli(...compromise, '9', '--reason', 'leak'), 11, 'keyset.version-not-found', /no version 9/);
+    expect((await cli(...compromise, 'one', '--reason', 'leak')).exitCode).toBe(2);
+    expect((await cli(...compromise, '1', '--reason', 'leak')).stdout).toMatch(
+      /^version 1 of report-mac is compromised/,
+    );
+    expect((await cli('rollout', 'list')).stdout).toMatch(/report-mac: version 1 to 4 +\w+ +expedited /);
+    expect((await cli('keyset', 'show', 'report-mac')).stdout).toMatch(/^ +1 +(?:active \()?compromised/m);
   });
 });
 

@@ -160,7 +160,7 @@ describe('the description of a rollout', () => {
     );
     expect(text).toMatch(/^what +wallet-kek: version 1 to 2$/m);
     expect(text).toMatch(/^WAVE +STATE +TARGETS +DONE +FAILED +WAITING +OFFLINE +SERVICES BEHIND/m);
-    expect(text).toContain('  - 1 devices defer the activation\n');
+    expect(text).toContain('  - 1 device defers the activation\n');
     expect(text).toContain(
       `      egm-1: stored (device.busy), deferred until ${second(500).toISOString()}, connected\n`,
     );

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { BULK_LIMIT, decidePermission, MATRIX, requireApprover } from '#gateway/operators/matrix.ts';
 import { ACTIONS, ROLES, type Action, type Role } from '#schema/operators.ts';
@@ -14,14 +15,27 @@ const TABLE: Readonly<Record<Action, readonly [Letter, Letter, Letter, Letter]>>
   'device.quarantine': ['E', 'E', '-', '-'],
   'device.revoke': ['E', 'E', '-', '-'],
   'device.release': ['R', 'R', 'A', '-'],
+  'device.re-baseline': ['R', 'R', 'A', '-'],
   'enrolment.approve': ['-', 'E', '-', '-'],
   'enrolment.refuse': ['-', 'E', '-', '-'],
+  'enrolment.campaign': ['R', 'R', 'A', '-'],
   'keyset.rotate': ['R', 'R', 'A', '-'],
   'keyset.retire': ['E', 'E', '-', '-'],
   'keyset.destroy': ['R', '-', 'A', '-'],
+  'keyset.compromise': ['E', 'E', '-', '-'],
   'rollout.pause': ['E', 'E', '-', '-'],
   'rollout.resume': ['R', 'R', 'A', '-'],
+  'rollout.abort': ['E', 'E', '-', '-'],
+  'rollout.retry': ['E', 'E', '-', '-'],
+  'rollout.exempt': ['E', 'E', '-', '-'],
+  'rollout.sign-off': ['R', 'R', 'A', '-'],
   'trust.publish': ['R', '-', 'A', '-'],
+  'trust.import': ['E', '-', '-', '-'],
+  'authority.prepare': ['R', '-', 'A', '-'],
+  'authority.install': ['R', '-', 'A', '-'],
+  'authority.switch': ['R', '-', 'A', '-'],
+  'authority.withdraw': ['R', '-', 'A', '-'],
+  'alert.acknowledge': ['E', 'E', 'E', '-'],
   'approval.approve': ['-', '-', 'E', '-'],
   'approval.refuse': ['-', '-', 'E', '-'],
   'fleet.view': ['E', 'E', 'E', 'E'],
@@ -39,6 +53,28 @@ describe('the role matrix', () => {
     else await expectRefusal('operator.forbidden', () => decidePermission(role, action));
     if (letter === 'A') expect(() => requireApprover(role, action)).not.toThrow();
     else await expectRefusal('operator.forbidden', () => requireApprover(role, action));
+  });
+
+  test('docs/governance.md says the same', async () => {
+    const guide = await readFile(new URL('../../../../docs/governance.md', import.meta.url), 'utf8');
+    const LETTERS: Readonly<Record<string, Letter>> = { executes: 'E', requests: 'R', approves: 'A', '': '-' };
+    const documented: Record<string, readonly Letter[]> = {};
+    let before: readonly string[] = [];
+    for (const [, what = '', ...cells] of guide.matchAll(
+      /^\|([^|\n]+)\|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$/gm,
+    )) {
+      const letters = cells.map((cell) => LETTERS[cell.trim()] ?? '-');
+      const named = [...what.matchAll(/`([a-z]+\.[a-z-]+)`/g)].map(([, action = '']) => action);
+      for (const action of named) documented[action] = letters;
+      // A second row for the same actions, above the bulk limit: who may do them at once has to ask.
+      if (what.trim().startsWith('the same'))
+        for (const action of before)
+          documented[action] = letters.map(
+            (letter, column) => (letter === 'R' ? documented[action]?.[column] : letter) ?? '-',
+          );
+      before = named;
+    }
+    expect(documented).toEqual(TABLE);
   });
 
   test('nobody both asks for an action and approves it', () => {
