@@ -1,6 +1,7 @@
 /** The commands of operators, each with what it has to wake. */
 import { errorMessage } from '#schema/errors.ts';
 import { alertEvent } from '../api/views/alerts.ts';
+import { rolloutChanged } from '../api/views/rollouts.ts';
 import { acknowledgeCommand } from '../audit/alerts-command.ts';
 import * as devices from '../enrolment/commands.ts';
 import type { RevocationList } from '../enrolment/revocation-list.ts';
@@ -44,7 +45,14 @@ export function openDesk(foundation: Foundation, floor: Floor, revocations: Revo
       onChange();
     },
   };
-  const rolloutPorts = { store, clock, random, policy: policy.get, onChange };
+  const rolloutPorts: rollout.CampaignCommandPorts = {
+    store,
+    clock,
+    random,
+    policy: policy.get,
+    onChange,
+    onMoved: (moved) => feed.publish(rolloutChanged(moved)),
+  };
   const keyPorts = { ...rolloutPorts, realm, keyStore };
   const cryptoperiods = createRotationKeeper({ ...keyPorts, log });
   closing.add(() => cryptoperiods.stop());
