@@ -10,6 +10,8 @@ export interface DataDirectory {
   readonly run: string;
   readonly lock: string;
   readonly ca: string;
+  /** The root that the audit trail is verified with; not there while it is the only root. */
+  readonly auditRoot: string;
   readonly tls: string;
   readonly hsm: string;
   readonly hsmPin: string;
@@ -32,6 +34,7 @@ export function dataDirectory(directory: string): DataDirectory {
     run: inside('run.json'),
     lock: inside('gateway.lock'),
     ca: inside('ca'),
+    auditRoot: inside('ca', 'audit-root.pem'),
     tls: inside('tls'),
     hsm: inside('hsm'),
     hsmPin: inside('hsm', 'pin'),

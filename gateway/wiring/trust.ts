@@ -1,6 +1,6 @@
 /** What follows a change of trust: bundles that are announced, listeners that change their certificates, files for people. */
 import path from 'node:path';
-import { encodePemAll } from '#pki/certificate/pem.ts';
+import { encodePem, encodePemAll } from '#pki/certificate/pem.ts';
 import { CroupierError } from '#schema/errors.ts';
 import { writePublicFile } from '../installation/data-directory.ts';
 import { keepTrustLink, reconcileTrustLinks } from '../installation/trust-links.ts';
@@ -75,7 +75,10 @@ export async function publishIfBehind(ports: NextBundlePorts): Promise<void> {
   await publishNextBundle(ports, { actor: { type: 'gateway', id: 'main' }, approval: undefined });
 }
 
-/** `ca/<role>.pem` of the data directory: what is trusted, the current one first; for roots, the one above TLS first. */
+/**
+ * `ca/<role>.pem` of the data directory: what is trusted, the current one first; for roots, the one above TLS first. The
+ * root of the audit trail has a file of its own, since it stays when TLS trusts it no more.
+ */
 export async function writeCaFiles({ data, store, authorities }: Foundation): Promise<void> {
   const records = (await store.authorities()).filter(isCertified);
   for (const role of new Set(records.map((record) => record.role))) {
@@ -85,4 +88,5 @@ export async function writeCaFiles({ data, store, authorities }: Foundation): Pr
     const others = trusted.filter((der) => !first.includes(der));
     await writePublicFile(path.join(data.ca, `${role}.pem`), encodePemAll('CERTIFICATE', [...first, ...others]));
   }
+  await writePublicFile(data.auditRoot, encodePem('CERTIFICATE', authorities.get().auditRoot));
 }

@@ -59,9 +59,11 @@ async function trustOf(
   const noted = known === undefined ? {} : { known };
   if (rootSha256 !== undefined) return { rootFingerprint: rootSha256, ...noted };
   const named = root ?? ca;
-  const file = named ?? path.join(dataDirectory(data).ca, 'root.pem');
+  const { auditRoot, ca: folder } = dataDirectory(data);
+  const file = named ?? path.join(folder, 'root.pem');
   try {
-    const roots = decodePemAll('CERTIFICATE', await readFile(file, 'utf8'));
+    const others = named === undefined ? await readFile(auditRoot, 'utf8').catch(() => '') : '';
+    const roots = decodePemAll('CERTIFICATE', (await readFile(file, 'utf8')) + others);
     if (roots.length === 0) throw new CroupierError('input.invalid', `${file} holds no certificate`);
     return { root: roots, ...noted };
   } catch (error) {
