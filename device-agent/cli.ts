@@ -1,7 +1,10 @@
 /** The command line of the agent. Options become a call; what is thrown becomes a message and an exit code. */
+import { writeFile } from 'node:fs/promises';
 import { Command, CommanderError, Option } from 'commander';
+import { z } from 'zod';
 import { KEY_ALGORITHMS } from '#pki/keys/signer.ts';
-import { asCroupierError, type CroupierError } from '#schema/errors.ts';
+import { asCroupierError, CroupierError, errorMessage } from '#schema/errors.ts';
+import { TrustVersion } from '#schema/ids.ts';
 import { parseWith } from '#schema/parse.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { createDaemonLog, LOG_LEVELS, type LogLevel } from './local/daemon-log.ts';
@@ -82,6 +85,19 @@ export async function runCommandLine(args: readonly string[], io: CommandLine): 
       exitCode = await showStatus(options, io);
     });
 
+  program
+    .command('trust')
+    .description('the trust bundle that this device holds')
+    .command('export')
+    .argument('<file>', 'where it goes: CMS, DER')
+    .description('write the bundle as it was published, for a gateway that has lost it (croupier trust import)')
+    .option('--data <dir>', 'data directory of the running agent')
+    .option('--socket <path>', 'its socket, when it is not the one in the data directory')
+    .option('--json', 'print the version and the file as JSON', false)
+    .action(async (file: string, options: StatusOptions) => {
+      await exportTrust(file, options, io);
+    });
+
   try {
     await program.parseAsync(args, { from: 'user' });
     return exitCode;
@@ -98,6 +114,21 @@ async function showStatus({ data, socket, json }: StatusOptions, io: CommandLine
   io.stdout(json ? `${JSON.stringify(health)}\n` : statusReport(health));
   const code = STATUS_ERRORS[health.status];
   return code === undefined ? EXIT_OK : exitCodeOf(code);
+}
+
+const HeldBundle = z.looseObject({ version: TrustVersion, bundle: z.base64().min(1) });
+
+/** Errors: `agent.not-enrolled`, `agent.not-running`, `input.invalid` when the file cannot be made. */
+async function exportTrust(file: string, { data, socket, json }: StatusOptions, io: CommandLine): Promise<void> {
+  const path = socketPath(data, socket);
+  const { document } = await askAgent(path, '/trust');
+  const { version, bundle } = parseWith(HeldBundle, document, 'json.malformed', `the trust document on ${path}`);
+  try {
+    await writeFile(file, Buffer.from(bundle, 'base64'), { flag: 'wx', mode: 0o644 });
+  } catch (error) {
+    throw new CroupierError('input.invalid', `${file} cannot be written: ${errorMessage(error)}`, { cause: error });
+  }
+  io.stdout(json ? `${JSON.stringify({ version, file })}\n` : `trust bundle ${version} written to ${file}\n`);
 }
 
 function explain(error: CroupierError, json: boolean, io: CommandLine): number {

@@ -38,6 +38,8 @@ export interface TrustView {
   readonly expiresAt: Date;
   /** Certificates (DER) by purpose. */
   readonly anchors: Readonly<Record<string, readonly Uint8Array[]>>;
+  /** The bundle as it was published: CMS, DER. */
+  readonly bundle: Uint8Array;
 }
 
 export type AgentChange =

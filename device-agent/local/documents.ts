@@ -35,6 +35,8 @@ export interface TrustDocument {
   readonly expiresAt: string;
   /** PEM of the anchors by purpose. */
   readonly anchors: Readonly<Record<string, string>>;
+  /** Base64 of the bundle as it was published (CMS, DER): whoever lost it can take it from here. */
+  readonly bundle: string;
 }
 
 const versionDocument = ({ version, state, algorithm, use, kcv }: KeyVersionView): KeyVersionView => ({
@@ -123,5 +125,10 @@ export function trustDocument(trust: TrustView): TrustDocument {
   const anchors = Object.entries(trust.anchors).map(
     ([purpose, ders]) => [purpose, encodePemAll('CERTIFICATE', ders)] as const,
   );
-  return { version: trust.version, expiresAt: trust.expiresAt.toISOString(), anchors: Object.fromEntries(anchors) };
+  return {
+    version: trust.version,
+    expiresAt: trust.expiresAt.toISOString(),
+    anchors: Object.fromEntries(anchors),
+    bundle: Buffer.from(trust.bundle).toString('base64'),
+  };
 }

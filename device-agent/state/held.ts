@@ -111,7 +111,7 @@ export class HeldState {
       const { bundle } = this;
       if (bundle === undefined) return undefined;
       const { version, expiresAt } = bundle.body;
-      return { version, expiresAt: new Date(expiresAt), anchors: bundle.anchors };
+      return { version, expiresAt: new Date(expiresAt), anchors: bundle.anchors, bundle: bundle.der };
     },
     keyrings: () => (this.state?.keyrings ?? []).map(keyringView),
     keyBytes: (keySet, version) => {

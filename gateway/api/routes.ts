@@ -18,7 +18,7 @@ export type StreamHandler<Name extends StreamRoute> = (
 export type StreamHandlers = { readonly [Name in StreamRoute]: StreamHandler<Name> };
 
 /** Routes whose bodies are lists. */
-const BULK: ReadonlySet<RouteName> = new Set(['device.import', 'device.ticket']);
+const BULK: ReadonlySet<RouteName> = new Set(['device.import', 'device.ticket', 'trust.import']);
 
 export const addressOf = (request: FastifyRequest): string => sourceOf(request.socket) ?? 'unknown';
 

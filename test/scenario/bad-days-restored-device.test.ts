@@ -3,8 +3,10 @@ import { cp } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDiskState } from '#agent/agent.ts';
 import type { ErrorCode } from '#schema/errors.ts';
+import { DeviceId } from '#schema/ids.ts';
 import { reportTopic } from '#schema/topics.ts';
 import { agentRun } from '#test/support/agent-run.ts';
+import { expectRefusal } from '#test/support/expect-error.ts';
 import { startCasino, WALLET, type Casino } from '#test/support/casino.ts';
 import { TappedTransport } from '#test/support/tapped-transport.ts';
 
@@ -58,15 +60,33 @@ async function isShutOut(id: string): Promise<void> {
   expect((await casino.certificatesOf(id)).length, 'no certificate either').toBe(certificates);
 }
 
-async function isBroughtBack(id: string): Promise<void> {
-  await casino.release(id);
+/** One asks, another approves. */
+async function reBaseline(id: string): Promise<void> {
+  const params = { id: DeviceId.parse(id) };
+  const body = { reason: 'the workshop put an old disk in' };
+  const asked = await casino.as('grace', (api) => api.call('device.re-baseline', { params, body }));
+  if (asked.state !== 'approval-required') throw new Error('a re-baseline needs no second person');
+  const { id: approval, sha256 } = asked.approval;
+  await casino.as('alan', (api) => api.call('approval.approve', { params: { id: approval }, body: { sha256 } }));
+}
+
+/** What is known of the quarantine, for people. */
+async function alertOf(id: string): Promise<string> {
+  const { items } = await casino.as('grace', (api) => api.call('alert.list', { query: { limit: 100 } }));
+  return items.find(({ device }) => device === id)?.message ?? 'no alert';
+}
+
+async function isBroughtBack(id: string, bringBack: (id: string) => Promise<void>): Promise<void> {
+  const { seq } = (await casino.detail(id)).sync;
+  await bringBack(id);
   await casino.untilConverged(id);
   const active = (await casino.store.keySet(WALLET))?.versions.find(({ state }) => state === 'active')?.version;
   expect(casino.device(id).holds()).toContain(`${active} active`);
+  expect((await casino.detail(id)).sync.lastSeq, 'what it needs is issued anew').toBeGreaterThan(seq);
 }
 
 describe('given a device whose storage was restored from a copy', () => {
-  test('when it reports less than it proved before, then it is quarantined and off the broker, gets no key, and can be released', async () => {
+  test('when it reports less than it proved before, then it is quarantined and off the broker, gets no key, and two people re-baseline it', async () => {
     const device = casino.device('egm-1');
     await device.off();
     const restore = await device.backup();
@@ -77,8 +97,10 @@ describe('given a device whose storage was restored from a copy', () => {
     await restore();
     await device.on();
     await untilQuarantined('egm-1', 'report.regressed');
+    expect(await alertOf('egm-1')).toContain('from 127.0.0.1');
     await isShutOut('egm-1');
-    await isBroughtBack('egm-1');
+    await expectRefusal('device.state-refused', () => casino.release('egm-1'));
+    await isBroughtBack('egm-1', reBaseline);
   });
 });
 
@@ -95,8 +117,9 @@ describe('given a copy of a device beside the device', () => {
     } finally {
       await clone.agent.stop();
     }
+    expect(await alertOf('egm-2')).toMatch(/addresses .*127\.0\.0\.1/);
     await isShutOut('egm-2');
-    await isBroughtBack('egm-2');
+    await isBroughtBack('egm-2', reBaseline);
   });
 });
 
@@ -108,7 +131,10 @@ describe('given a device under suspicion', () => {
     await device.run.event('disconnected', before + 1);
     await untilQuarantined('egm-3', 'enrolment.quarantined');
     await isShutOut('egm-3');
-    await isBroughtBack('egm-3');
+    await expectRefusal('device.state-refused', () => reBaseline('egm-3'));
+    const { counter } = (await casino.detail('egm-3')).sync;
+    await isBroughtBack('egm-3', (id) => casino.release(id));
+    expect((await casino.detail('egm-3')).sync.counter, 'its history goes on').toBeGreaterThan(counter);
   });
 });
 

@@ -139,8 +139,17 @@ export class FakeAgentView implements AgentView {
     this.#tell({ kind: 'identity', serial: identity.serial });
   }
 
-  setTrust(version: number, anchors: Readonly<Record<string, readonly Uint8Array[]>>): void {
-    this.#trust = { version: TrustVersion.parse(version), expiresAt: new Date('2030-01-01T00:00:00Z'), anchors };
+  setTrust(
+    version: number,
+    anchors: Readonly<Record<string, readonly Uint8Array[]>>,
+    bundle: Uint8Array = randomBytes(64),
+  ): void {
+    this.#trust = {
+      version: TrustVersion.parse(version),
+      expiresAt: new Date('2030-01-01T00:00:00Z'),
+      anchors,
+      bundle,
+    };
     this.#tell({ kind: 'trust', version: this.#trust.version });
   }
 

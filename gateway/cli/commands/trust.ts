@@ -10,6 +10,7 @@ import { readAnchors, withAnchors, type AnchorOptions } from './anchors.ts';
 import { outcomeOf } from './answer.ts';
 import { allItems, PAGE } from './pages.ts';
 import { parsedBy, type Register } from './registration.ts';
+import { registerTrustImport } from './trust-import.ts';
 import { termsOf, withTerms, type TermOptions } from './rollout-terms.ts';
 
 interface PublishOptions extends TermOptions, AnchorOptions {
@@ -32,6 +33,7 @@ export const registerTrust: Register = (program, run) => {
     .option('--reason <text>', 'stands in the request that is approved')
     .description('publish the next trust bundle (needs an approval)');
   withTerms(withAnchors(publishing)).action(run((context, options: PublishOptions) => publish(context, options)));
+  registerTrustImport(trust, run);
 };
 
 async function listBundles(context: Context): Promise<Outcome> {

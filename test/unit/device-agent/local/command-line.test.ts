@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,6 +55,44 @@ describe('help and usage', () => {
     const { exitCode, stdout, stderr } = await croupierAgent(...args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
     expect(stderr).toMatch(/error: |Usage: /);
+  });
+});
+
+describe('trust export', () => {
+  test('given a device with a trust bundle, then it is written as it was published, once', async () => {
+    const view = new FakeAgentView();
+    const bundle = Buffer.from('3003020101', 'hex');
+    view.setTrust(7, {}, bundle);
+    const server = await startSocketServer({
+      path: join(directory, 'run', 'agent.sock'),
+      view,
+      busy: new BusyLeases(systemClock),
+      clock: systemClock,
+      log: silentLog,
+    });
+    const file = join(directory, '7.p7m');
+    const exported = await croupierAgent('trust', 'export', file, '--data', directory);
+    expect(exported).toEqual({ exitCode: 0, stderr: '', stdout: `trust bundle 7 written to ${file}\n` });
+    expect(readFileSync(file)).toEqual(bundle);
+    const again = await croupierAgent('trust', 'export', file, '--data', directory, '--json');
+    expect(JSON.parse(again.stdout)).toMatchObject({ error: { code: 'input.invalid' } });
+    await server.close();
+  });
+
+  test('given a device without one, then nothing is written', async () => {
+    const view = new FakeAgentView();
+    const path = join(directory, 'run', 'agent.sock');
+    const server = await startSocketServer({
+      path,
+      view,
+      busy: new BusyLeases(systemClock),
+      clock: systemClock,
+      log: silentLog,
+    });
+    const { exitCode, stderr } = await croupierAgent('trust', 'export', join(directory, 'none'), '--socket', path);
+    expect([exitCode, stderr]).toEqual([4, expect.stringContaining('code: agent.not-enrolled')]);
+    expect(existsSync(join(directory, 'none'))).toBe(false);
+    await server.close();
   });
 });
 
