@@ -55,9 +55,9 @@ export async function revokeDevice(operators: Operators, id: DeviceId, reason: s
   await operators.complete(await client.call('device.revoke', { params: { id }, body: { reason } }), Anything);
 }
 
-export async function releaseDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
+export async function reBaselineDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
   const { client } = operators.as('device-engineer');
-  await operators.complete(await client.call('device.release', { params: { id }, body: { reason } }), Anything);
+  await operators.complete(await client.call('device.re-baseline', { params: { id }, body: { reason } }), Anything);
 }
 
 /** JSON is YAML. */

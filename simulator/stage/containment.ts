@@ -1,6 +1,6 @@
 /** Devices that are shut out by what they report, and brought back by two people. */
 import type { DeviceId } from '#schema/ids.ts';
-import { releaseDevice } from '../operator/changes.ts';
+import { reBaselineDevice } from '../operator/changes.ts';
 import { settle, untilDisconnected } from './settle.ts';
 import type { Stage } from './stage.ts';
 
@@ -48,7 +48,7 @@ export async function untilAlerted(
 /** One asks, another approves, for each of them; resolves when they are in step again. */
 export async function bringBack(stage: Stage, devices: readonly DeviceId[], reason: string): Promise<void> {
   for (const id of devices) {
-    await releaseDevice(stage.operators, id, reason);
+    await reBaselineDevice(stage.operators, id, reason);
     stage.contained.delete(id);
   }
   await settle(stage, devices);
