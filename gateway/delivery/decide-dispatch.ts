@@ -44,8 +44,11 @@ function carries(rollout: RolloutRecord, update: PlannedUpdate): boolean {
 
 const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['pending', 'offered', 'stored']);
 
-/** How a target that the update is about, once more, stands with it. */
-function asked(rollout: RolloutRecord, target: TargetMove, lastHeard: Date | undefined, now: Date): TargetMove {
+/**
+ * How a target that the update is about, once more, stands with it. Reports that leave the change unanswered do not
+ * lengthen its time; coming back does (`decideReport` begins it anew).
+ */
+function asked(rollout: RolloutRecord, target: TargetMove, now: Date): TargetMove {
   const attempts = target.attempts + 1;
   if (target.state === 'pending') return { ...target, state: 'offered', offeredAt: now, attempts, changedAt: now };
   if (!UNANSWERED.has(target.state)) return { ...target, attempts };
@@ -53,15 +56,15 @@ function asked(rollout: RolloutRecord, target: TargetMove, lastHeard: Date | und
   const isStored = target.state === 'stored';
   const asksForUse = isStored && (rollout.kind === 're-enrolment' || rollout.activatedAt !== undefined);
   if (isStored && !asksForUse) return target;
-  const since = Math.max(
-    (isStored ? (rollout.activatedAt ?? target.offeredAt) : target.offeredAt)?.getTime() ?? now.getTime(),
-    isStored ? target.changedAt.getTime() : (lastHeard?.getTime() ?? 0),
-  );
+  const begun = target.offeredAt?.getTime();
+  const since = isStored
+    ? Math.max(begun ?? 0, rollout.activatedAt?.getTime() ?? 0, target.changedAt.getTime())
+    : (begun ?? now.getTime());
   const isLate = now.getTime() - since > timeoutMs && target.attempts > retries;
   if (!isLate || target.deferredUntil !== undefined) return { ...target, attempts };
   return isStored
     ? { ...target, state: 'overdue', code: 'rollout.activation-overdue', attempts, changedAt: now }
-    : { ...target, state: 'stalled', code: 'network.timeout', attempts, changedAt: now };
+    : { ...target, state: 'stalled', code: target.code ?? 'network.timeout', attempts, changedAt: now };
 }
 
 function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date): readonly TargetMove[] {
@@ -70,8 +73,7 @@ function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date): re
     if (!carries(rollout, update)) continue;
     const before = target ?? (concerns(rollout, state) ? latecomer(rollout, state, now) : undefined);
     if (before === undefined || before.state === 'exempt' || before.state === 'quarantined') continue;
-    // While it is connected, silence is counted from the moment it came.
-    const after = asked(rollout, before, state.sync.lastSeenAt, now);
+    const after = asked(rollout, before, now);
     if (after !== target) moves.push(after);
   }
   return moves;

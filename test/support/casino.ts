@@ -8,7 +8,7 @@
 import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { memoryState, openDiskState, type AgentOptions } from '#agent/agent.ts';
+import { memoryState, openDiskState, type AgentOptions, type StateStore } from '#agent/agent.ts';
 import { verifyChain } from '#gateway/audit/chain.ts';
 import { createApiClient, type ApiClient } from '#gateway/cli/client/api-client.ts';
 import { locateGateway } from '#gateway/cli/client/location.ts';
@@ -37,14 +37,16 @@ import { createWindows } from '#gateway/rollout/window.ts';
 import { openSqliteStore } from '#gateway/store/sqlite/open.ts';
 import { loadAuthorities } from '#gateway/trust/authorities.ts';
 import { trustPublishCommand } from '#gateway/trust/command.ts';
+import { certificateFingerprint } from '#pki/certificate/parse.ts';
+import { decodePemAll } from '#pki/certificate/pem.ts';
 import type { KeyStore } from '#pki/keystore/port.ts';
-import { TicketRequest } from '#schema/api/commands.ts';
+import { TicketRequest, type CommandAnswer } from '#schema/api/commands.ts';
 import type { AuditRecord } from '#schema/audit.ts';
 import type { Config, ConfigDocument } from '#schema/config.ts';
 import { DeviceId, KeySetName, RolloutId } from '#schema/ids.ts';
 import { InventoryRow } from '#schema/inventory.ts';
 import { selects, type Policy } from '#schema/policy.ts';
-import { systemClock } from '#schema/runtime/clock.ts';
+import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 import { systemRandom } from '#schema/runtime/random.ts';
 import { Ticket } from '#schema/ticket.ts';
 import { agentRun, type AgentRun } from './agent-run.ts';
@@ -57,8 +59,12 @@ export interface CasinoOptions {
   readonly realm?: string;
   /** The gateway runs in a process of its own. */
   readonly child?: boolean;
+  /** Time of the gateway, when it runs in this process. */
+  readonly clock?: Clock;
   /** Devices keep their state on disk. */
   readonly disk?: boolean;
+  /** The fleet policy as YAML; `FLOOR_POLICY` unless told. */
+  readonly policy?: string;
   readonly timing?: AgentOptions['timing'];
   readonly config?: Partial<Pick<ConfigDocument, 'est' | 'broker' | 'store'>>;
   /** Called with the data directory before anything is in it, and when nothing needs it any more. */
@@ -69,7 +75,8 @@ export interface CasinoOptions {
 export const WALLET = KeySetName.parse('wallet-kek');
 export const REPORT_MAC = KeySetName.parse('report-mac');
 
-const POLICY = `version: 1
+/** The policy that a casino opens with; a test puts `rollouts:` behind it. */
+export const FLOOR_POLICY = `version: 1
 classes:
   egm: { keyTypes: [EC-P256, RSA-2048], validity: 365d, grace: 30d }
   kiosk: { keyTypes: [EC-P256], validity: 365d, grace: 30d }
@@ -83,6 +90,9 @@ delivery: { resendAfter: 300ms, resendMax: 1s }
 const ENGINEER: Authority = { actor: { type: 'operator', id: 'grace', role: 'device-engineer' }, approval: undefined };
 const LIMIT_MS = 25_000;
 
+/** Grace is a device engineer, Alan the approver, Ada the key admin. */
+export type Founder = 'grace' | 'alan' | 'ada';
+
 /** Waits until `look` finds something; fails with `what` after a while. */
 export async function until<T>(look: () => Promise<T | undefined | false>, what: () => unknown): Promise<T> {
   const end = performance.now() + LIMIT_MS;
@@ -92,6 +102,13 @@ export async function until<T>(look: () => Promise<T | undefined | false>, what:
     if (performance.now() > end) throw new Error(`waited in vain for ${JSON.stringify(await what())}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+export interface NewDevice {
+  readonly id: string;
+  readonly class: string;
+  readonly site?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 export class CasinoDevice {
@@ -118,9 +135,11 @@ export class CasinoDevice {
     return this.current !== undefined;
   }
 
-  async on(options: Partial<AgentOptions> = {}): Promise<AgentRun> {
+  /** `tampered`: what the agent is made to believe of its state. */
+  async on(options: Partial<AgentOptions> = {}, tampered?: (state: StateStore) => StateStore): Promise<AgentRun> {
     const { disk, timing } = this.casino.options;
-    const state = disk === true ? await openDiskState(this.directory) : this.memory;
+    const own = disk === true ? await openDiskState(this.directory) : this.memory;
+    const state = tampered === undefined ? own : tampered(own);
     const ticket = this.ticket === undefined ? {} : { ticket: this.ticket };
     this.current = agentRun({
       state,
@@ -128,7 +147,9 @@ export class CasinoDevice {
       ...options,
       timing: { backoffMaxMs: 150, ...timing, ...options.timing },
     });
-    await this.current.agent.start();
+    const { agent } = this.current;
+    agent.view.onChange(() => this.casino.onDeviceChange?.(this));
+    await agent.start();
     return this.current;
   }
 
@@ -179,6 +200,8 @@ export class Casino {
   readonly devices = new Map<DeviceId, CasinoDevice>();
   /** What a gateway in this process has logged. */
   readonly log: LogLine[] = [];
+  /** Called after each durable change of a device's state, while that is on. */
+  onDeviceChange: ((device: CasinoDevice) => void) | undefined;
   private host: GatewayHost | undefined;
   private readonly directory: string;
 
@@ -204,7 +227,8 @@ export class Casino {
 
   async startGateway(): Promise<void> {
     const { root } = this.data;
-    this.host = this.options.child === true ? await hostInChild(root) : await hostHere(root, this.log);
+    this.host =
+      this.options.child === true ? await hostInChild(root) : await hostHere(root, this.log, this.options.clock);
     const { ports } = this.host.run;
     for (const name of ['est', 'mqtt', 'public'] as const) this.wires[name].target = ports[name];
   }
@@ -228,9 +252,9 @@ export class Casino {
   }
 
   /** Adds devices to the inventory, each with a ticket. */
-  async addDevices(rows: readonly { readonly id: string; readonly class: string }[]): Promise<void> {
-    const inventory = rows.map(({ id, class: name }) =>
-      InventoryRow.parse({ id, class: name, site: 'main', serial: `SN-${id}`, labels: {} }),
+  async addDevices(rows: readonly NewDevice[]): Promise<void> {
+    const inventory = rows.map(({ id, class: name, site = 'main', labels = {} }) =>
+      InventoryRow.parse({ id, class: name, site, serial: `SN-${id}`, labels }),
     );
     await importCommand(this.devicePorts()).execute({ rows: inventory }, ENGINEER);
     for (const { id } of inventory) {
@@ -254,8 +278,14 @@ export class Casino {
       est: `https://127.0.0.1:${this.wires.est.port}`,
       mqtt: `mqtts://127.0.0.1:${this.wires.mqtt.port}`,
       public: `http://127.0.0.1:${this.wires.public.port}`,
-      root: this.rootFingerprint,
+      root: await this.currentRoot(),
     });
+  }
+
+  /** Fingerprint of the root above the gateway's TLS certificate. */
+  private async currentRoot(): Promise<string> {
+    const [root] = decodePemAll('CERTIFICATE', await readFile(path.join(this.data.ca, 'root.pem'), 'utf8'));
+    return root === undefined ? this.rootFingerprint : certificateFingerprint(root);
   }
 
   async allOn(): Promise<void> {
@@ -343,16 +373,29 @@ export class Casino {
 
   /** Restores a device over the operator API: one asks, another approves. */
   async release(id: string): Promise<void> {
-    const asked = await this.as('grace', (api) =>
+    await this.byTwo('grace', (api) =>
       api.call('device.release', { params: { id: DeviceId.parse(id) }, body: { reason: 'looked at' } }),
     );
-    if (asked.state !== 'approval-required') throw new Error('a release needs no second person');
-    const { id: approval, sha256 } = asked.approval;
-    await this.as('alan', (api) => api.call('approval.approve', { params: { id: approval }, body: { sha256 } }));
+  }
+
+  /** One asks over the operator API, Alan approves; what came of it. */
+  async byTwo(founder: Founder, ask: (api: ApiClient) => Promise<CommandAnswer>): Promise<unknown> {
+    const asked = await this.as(founder, ask);
+    if (asked.state !== 'approval-required') throw new Error('that needs no second person');
+    const { id, sha256 } = asked.approval;
+    const answer = await this.as('alan', (api) => api.call('approval.approve', { params: { id }, body: { sha256 } }));
+    return answer.result;
+  }
+
+  /** One does it over the operator API alone; what came of it. */
+  async byOne(founder: Founder, ask: (api: ApiClient) => Promise<CommandAnswer>): Promise<unknown> {
+    const answer = await this.as(founder, ask);
+    if (answer.state !== 'done') throw new Error('that needs a second person');
+    return answer.result;
   }
 
   /** Speaks to the operator API as one of the founders. */
-  async as<T>(founder: 'grace' | 'alan', use: (api: ApiClient) => Promise<T>): Promise<T> {
+  async as<T>(founder: Founder, use: (api: ApiClient) => Promise<T>): Promise<T> {
     const token = (await readFile(path.join(this.data.operators, `${founder}.token`), 'utf8')).trim();
     const api = createApiClient(await locateGateway({ data: this.data.root }), token);
     try {
@@ -390,7 +433,9 @@ export class Casino {
     }));
     const latest = await this.store.latestTrustBundle();
     const reported = device.state.kind === 'enrolled' && sync.connected && sync.trustVersion === latest?.version;
-    const moment = { now: systemClock.now(), windows: createWindows(this.policy.rollouts.windows) };
+    const { clock = systemClock } = this.options;
+    const policy = (await this.store.currentPolicy())?.policy ?? this.policy;
+    const moment = { now: clock.now(), windows: createWindows(policy.rollouts.windows) };
     return reported && keyringDifferences({ device, keySets, rollouts, versions }, moment).keyrings.length === 0;
   }
 
@@ -507,10 +552,11 @@ export async function buildCasino(options: CasinoOptions): Promise<Casino> {
       operator: 'Casino Nürnberg',
       names: ['localhost', '127.0.0.1'],
       listen: { host: '127.0.0.1', est: 0, mqtt: 0, api: 0, public: 0 },
-      policy: POLICY,
+      policy: options.policy ?? FLOOR_POLICY,
       founders: [
         { name: 'grace', role: 'device-engineer' },
         { name: 'alan', role: 'approver' },
+        { name: 'ada', role: 'key-admin' },
       ],
       clock: systemClock,
       random: systemRandom,

@@ -7,6 +7,7 @@ import { startGateway } from '#gateway/main.ts';
 import type { Log } from '#gateway/ports/log.ts';
 import { RunFile } from '#schema/config.ts';
 import { CroupierError, isErrorCode } from '#schema/errors.ts';
+import { systemClock, type Clock } from '#schema/runtime/clock.ts';
 
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -30,8 +31,8 @@ export function collectingLog(lines: LogLine[]): Log {
 }
 
 /** Errors: those of `startGateway`. */
-export async function hostHere(directory: string, lines: LogLine[]): Promise<GatewayHost> {
-  const gateway = await startGateway({ directory, log: collectingLog(lines) });
+export async function hostHere(directory: string, lines: LogLine[], clock: Clock = systemClock): Promise<GatewayHost> {
+  const gateway = await startGateway({ directory, log: collectingLog(lines), clock });
   return {
     run: gateway.run,
     stop: () => gateway.close(),
