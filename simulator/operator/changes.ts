@@ -1,6 +1,13 @@
 /** Changes that operators make, each by the role that may ask for it and, where it takes two people, approved. */
 import { z } from 'zod';
-import { KeyVersionNumber, RolloutId, TrustVersion, type DeviceId, type KeySetName } from '#schema/ids.ts';
+import {
+  KeyVersionNumber,
+  RolloutId,
+  TrustVersion,
+  type DeviceId,
+  type EnrolmentId,
+  type KeySetName,
+} from '#schema/ids.ts';
 import type { PolicyDocument } from '#schema/policy.ts';
 import type { Operators } from './operators.ts';
 
@@ -12,10 +19,16 @@ const Published = z.object({ version: TrustVersion });
 /** What came of it does not matter. */
 const Anything = z.unknown();
 
-/** A rotation, asked for by the key admin and approved. Errors: those of the gateway. */
-export async function beginRotation(operators: Operators, keySet: KeySetName, reason: string): Promise<Rotation> {
+/** A rotation, asked for by the key admin and approved; by a plan of the policy if one is named. Errors: those of the gateway. */
+export async function beginRotation(
+  operators: Operators,
+  keySet: KeySetName,
+  reason: string,
+  plan?: string,
+): Promise<Rotation> {
   const { client } = operators.as('key-admin');
-  return operators.complete(await client.call('keyset.rotate', { params: { name: keySet }, body: { reason } }), Begun);
+  const body = plan === undefined ? { reason } : { reason, plan };
+  return operators.complete(await client.call('keyset.rotate', { params: { name: keySet }, body }), Begun);
 }
 
 export async function retireVersion(operators: Operators, rollout: RolloutId): Promise<void> {
@@ -40,6 +53,21 @@ export async function signOff(
   await operators.complete(await client.call('rollout.sign-off', { params: { id: rollout }, body }), Anything);
 }
 
+/** An engineer has the targets that have failed begun with anew. */
+export async function retryFailed(operators: Operators, rollout: RolloutId): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(await client.call('rollout.retry', { params: { id: rollout }, body: {} }), Anything);
+}
+
+/** Two people let a paused rollout go on. */
+export async function resumeRollout(operators: Operators, rollout: RolloutId, reason: string): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(
+    await client.call('rollout.resume', { params: { id: rollout }, body: { reason } }),
+    Anything,
+  );
+}
+
 export async function publishTrust(operators: Operators, reason: string): Promise<TrustVersion> {
   const { client } = operators.as('key-admin');
   return (await operators.complete(await client.call('trust.publish', { body: { reason } }), Published)).version;
@@ -58,6 +86,12 @@ export async function revokeDevice(operators: Operators, id: DeviceId, reason: s
 export async function reBaselineDevice(operators: Operators, id: DeviceId, reason: string): Promise<void> {
   const { client } = operators.as('device-engineer');
   await operators.complete(await client.call('device.re-baseline', { params: { id }, body: { reason } }), Anything);
+}
+
+/** An engineer lets a parked request have its certificate. */
+export async function approveEnrolment(operators: Operators, id: EnrolmentId): Promise<void> {
+  const { client } = operators.as('device-engineer');
+  await operators.complete(await client.call('enrolment.approve', { params: { id }, body: {} }), Anything);
 }
 
 /** JSON is YAML. */

@@ -31,7 +31,7 @@ export const deadClocks: RunningScenario = {
   run: async (stage) => {
     const { floor } = stage;
     const taps = new NetworkTaps();
-    const away = stage.choose(AWAY_PERCENT, 'away');
+    const away = stage.choose(AWAY_PERCENT, 'away', SHOWN.length);
     const shown = new Map(away.map((id, index) => [id, SHOWN[index % SHOWN.length] ?? tenYearsAhead]));
     const recorded = await stage.step('an update recorded', () => recordUpdates(stage, taps, away));
 

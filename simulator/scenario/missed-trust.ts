@@ -23,7 +23,7 @@ export const missedTrust: OwnScenario = {
   needs: 'own',
   run: async (stage) => {
     const { floor, chronicle } = stage;
-    const away = stage.choose(AWAY_PERCENT, 'away');
+    const away = stage.choose(AWAY_PERCENT, 'away', 2);
     const carried = away.filter((_, index) => index % 2 === 1);
     const walking = stage.except(stage.except(away), carried);
     await stage.step('switched off', () => sendAway(stage, away), undefined, away.length);

@@ -17,10 +17,10 @@ const OLD = 'device-ca-1';
 const Campaign = z.object({ rollout: RolloutId });
 
 /** Devices spread their renewals over the time that a plan gives them. */
-const POLICY = {
+const POLICY: PolicyDocument = {
   ...ORDINARY_POLICY,
   rollouts: { plans: { brisk: { timeout: '5s' } } },
-} as const satisfies PolicyDocument;
+};
 
 export const newIssuingCa: OwnScenario = {
   name: 'new-issuing-ca',
@@ -31,7 +31,7 @@ export const newIssuingCa: OwnScenario = {
   run: async (stage) => {
     const { floor, chronicle } = stage;
     const authorities = new Authorities(stage);
-    const away = stage.choose(AWAY_PERCENT, 'away');
+    const away = stage.choose(AWAY_PERCENT, 'away', 2);
     const late = away.filter((_, index) => index % 2 === 1);
     const early = stage.except(stage.except(away), late);
     await stage.step('switched off', () => sendAway(stage, away), undefined, away.length);

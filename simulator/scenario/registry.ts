@@ -1,8 +1,11 @@
 /** All scenarios, in the order in which they are listed. */
 import { CroupierError } from '#schema/errors.ts';
+import { badWave } from './bad-wave.ts';
 import { cloned } from './cloned.ts';
 import { deadClocks } from './dead-clock.ts';
 import { diskRestored } from './disk-restored.ts';
+import { expiredCertificate } from './expired-certificate.ts';
+import { killBetweenWaves } from './kill-between-waves.ts';
 import { lostPowerBeforeReport } from './lost-power-before-report.ts';
 import { messageSigner } from './message-signer.ts';
 import { missedTrust } from './missed-trust.ts';
@@ -11,11 +14,13 @@ import { newIssuingCa } from './new-issuing-ca.ts';
 import { newTlsRoot } from './new-tls-root.ts';
 import { powerCut } from './power-cut.ts';
 import { stolen } from './stolen.ts';
+import { stragglers } from './stragglers.ts';
 import type { Scenario } from './scenario.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
   missedVersions,
   missedTrust,
+  expiredCertificate,
   newTlsRoot,
   messageSigner,
   deadClocks,
@@ -25,6 +30,9 @@ export const SCENARIOS: readonly Scenario[] = [
   lostPowerBeforeReport,
   powerCut,
   stolen,
+  stragglers,
+  badWave,
+  killBetweenWaves,
 ];
 
 /** Errors: `input.invalid`, naming those that there are. */

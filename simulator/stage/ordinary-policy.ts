@@ -1,7 +1,7 @@
 /** The policy of a realm that is made for a scenario: that of a casino, with less patience. */
 import type { PolicyDocument } from '#schema/policy.ts';
 
-export const ORDINARY_POLICY = {
+export const ORDINARY_POLICY: PolicyDocument = {
   version: 1,
   classes: {
     egm: { keyTypes: ['EC-P256', 'EC-P384', 'RSA-2048'], validity: '365d', grace: '400d' },
@@ -20,4 +20,4 @@ export const ORDINARY_POLICY = {
   },
   enrolment: { parkedRetry: '2s' },
   delivery: { resendAfter: '2s', resendMax: '10s' },
-} as const satisfies PolicyDocument;
+};

@@ -101,10 +101,10 @@ export class Stage {
     return this.steps.run(name, total === undefined ? {} : { total }, work, note);
   }
 
-  /** So many percent of the floor, at least one device and never a service; drawn by the seed for this purpose. */
-  choose(percent: number, purpose: string): readonly DeviceId[] {
+  /** So many percent of the floor, at least so many devices and never a service; drawn by the seed for this purpose. */
+  choose(percent: number, purpose: string, least = 1): readonly DeviceId[] {
     const { plans } = this.floor;
-    const count = Math.max(1, Math.round((plans.length * percent) / 100));
+    const count = Math.max(least, Math.round((plans.length * percent) / 100));
     return chooseDevices(plans, count, this.seed, purpose).map(({ id }) => id);
   }
 

@@ -44,6 +44,8 @@ export interface DeviceHistory {
   readonly applied: readonly AppliedUpdate[];
   readonly refused: readonly RefusedUpdate[];
   readonly repeatedUpdates: number;
+  /** How often it was told to wait for an engineer. */
+  readonly parkings: number;
   /** Trust links that it has walked. */
   readonly links: number;
   /** Trust bundles that it came to hold. */
@@ -98,6 +100,7 @@ function entryOf(plan: DevicePlan): Entry {
       applied: [],
       refused: [],
       repeatedUpdates: 0,
+      parkings: 0,
       links: 0,
       trust: [],
       serials: new Map(),
@@ -191,8 +194,10 @@ export class Chronicle implements Witness {
         if (history.errors.length < ERRORS_KEPT)
           history.errors.push({ at, activity: event.activity, code: event.code });
         break;
-      case 'enrolled':
       case 'parked':
+        history.parkings += 1;
+        break;
+      case 'enrolled':
       case 'renewed':
       case 'promoted':
       case 'activated':
