@@ -156,7 +156,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
   });
   closing.add(() => revocations.stop());
   await takeInTrustLinks(foundation);
-  const floor = await openFloor(foundation, forMqtt(tls), registry.metrics);
+  const floor = await openFloor(foundation, forMqtt(tls), registry.metrics, () => revocations.changed());
   const desk = openDesk(foundation, floor, revocations);
   await desk.closeInterrupted();
 
@@ -183,6 +183,7 @@ async function serve(foundation: Foundation): Promise<RunningGateway> {
     policy: policy.get,
     authority: () => authorities.get().deviceCa,
     withdrawnAt: (issuer) => authorities.get().withdrawnAt(issuer),
+    clientCas: () => authorities.get().anchors.identity,
     crlUrl: (issuer) => `http://${hostIn(name)}:${open.port}/crl/${issuer}`,
   });
   const est = await createEstServer({

@@ -248,6 +248,14 @@ function decideAfterwards(
   return rollout.state === 'active' || rollout.state === 'retiring' ? watchActive(rollout, progress, now) : STAY;
 }
 
+/** A trust bundle or a re-enrolment is complete when nobody is behind. */
+function decideCompletion(rollout: RolloutRecord, progress: RolloutProgress, now: Date): RolloutOutcome {
+  if (rollout.preparedAt === undefined) return STAY;
+  const behind = progress.waves.reduce((total, wave) => total + wave.total - wave.done, 0);
+  if (behind > 0) return watchActive(rollout, progress, now);
+  return advance(rollout, { state: 'completed', now, actor: GATEWAY, details: {} });
+}
+
 /**
  * The step that follows by itself. `keySet` is that of a key version. Being paused stops all of them but the destruction
  * that was begun, which only collects receipts.
@@ -276,13 +284,17 @@ export function decideProgress(
       return decideDistribution(rollout, progress, now);
     case 'ready':
       return keySet === undefined ? STAY : decideActivation(rollout, keySet, progress, now);
-    default:
+    case 'active':
+    case 'retiring':
+    case 'retired':
+    case 'destroying':
+      if (rollout.kind !== 'key-version') return decideCompletion(rollout, progress, now);
+      return keySet === undefined ? STAY : decideAfterwards(rollout, keySet, progress, now);
+    case 'destroyed':
+    case 'completed':
+    case 'aborted':
+    case 'superseded':
+    case 'compromised':
+      return STAY;
   }
-  if (rollout.kind === 'key-version')
-    return keySet === undefined ? STAY : decideAfterwards(rollout, keySet, progress, now);
-  if (rollout.preparedAt === undefined) return STAY;
-  const behind = progress.waves.reduce((total, wave) => total + wave.total - wave.done, 0);
-  return behind === 0
-    ? advance(rollout, { state: 'completed', now, actor: GATEWAY, details: {} })
-    : watchActive(rollout, progress, now);
 }

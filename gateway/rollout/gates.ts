@@ -197,7 +197,12 @@ export function holdsOf(rollout: RolloutRecord, progress: RolloutProgress, now: 
           ),
         );
       break;
-    default:
+    case 'retired':
+    case 'destroyed':
+    case 'completed':
+    case 'aborted':
+    case 'superseded':
+    case 'compromised':
   }
   return holds;
 }

@@ -51,7 +51,12 @@ function auditDenials({ store, clock, log }: Foundation): (denial: Denial) => vo
   };
 }
 
-export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics: Metrics): Promise<Floor> {
+export async function openFloor(
+  foundation: Foundation,
+  tls: BrokerTls,
+  metrics: Metrics,
+  onRevoked: () => void,
+): Promise<Floor> {
   const { config, store, keyStore, authorities, policy, feed, clock, log, closing } = foundation;
   const { realm, listen } = config;
   await store.clearPresence();
@@ -114,6 +119,7 @@ export async function openFloor(foundation: Foundation, tls: BrokerTls, metrics:
     onProgress: () => rollouts.ring(),
     onReport: (device, outcome) => {
       if (outcome.kind === 'quarantine') feed.publish({ type: 'device', device, change: 'quarantined' });
+      if (outcome.kind === 'accepted' && outcome.exposed.length > 0) onRevoked();
     },
   });
   const presence = createPresenceKeeper(store, clock, log, () => {

@@ -77,6 +77,28 @@ export function deliveryContract(current: CurrentStore): void {
     expect((await deliveryState(store, next))?.identity).toBeUndefined();
   });
 
+  it('given certificates that a campaign for leaked keys replaced, when the device uses another, then only those are revoked', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const leaked = await enrol(store, 'egm-1');
+    const another = await enrol(store, 'egm-2');
+    const renewed = await issue(store, intent('egm-1', 2, { createdAt: second(60) }));
+    await store.promoteCertificate(renewed.serial, second(61));
+    const campaign = { reason: 'compromise', selector: {}, issuer: undefined, before: second(50) } as const;
+    await recordReport(store, renewed, 1, accepted({ exposed: [campaign] }));
+    expect((await store.revokedCertificates()).map(({ serial }) => serial)).toEqual([leaked.serial]);
+    const states = (await store.device(deviceId('egm-1')))?.certificates.map(({ serial, state }) => [serial, state]);
+    expect(new Map(states)).toEqual(
+      new Map([
+        [leaked.serial, 'revoked'],
+        [renewed.serial, 'issued'],
+      ]),
+    );
+    expect((await store.device(deviceId('egm-2')))?.certificates).toMatchObject([
+      { serial: another.serial, state: 'issued' },
+    ]);
+  });
+
   it('given an accepted report, when it is recorded, then the device stands as it says', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1');

@@ -397,6 +397,7 @@ export function accepted(over: Partial<Accepted> = {}): Accepted {
     reportedFrom: [],
     unexpected: undefined,
     learned: { versions: [], revisions: [] },
+    exposed: [],
     audit: [],
     ...over,
   };

@@ -3,6 +3,7 @@ import type { ErrorCode } from '#schema/errors.ts';
 import type { Report } from '#schema/messages/report.ts';
 import type {
   Audited,
+  Campaign,
   CertificateRecord,
   DeviceKeyVersion,
   DeviceRecord,
@@ -81,6 +82,8 @@ export type ReportOutcome =
       readonly reportedFrom: readonly string[];
       /** See `SyncRecord.unexpected`. */
       readonly unexpected: string | undefined;
+      /** Certificates of the device that these campaigns have replaced are revoked: their keys are no secret any more. */
+      readonly exposed: readonly Campaign[];
       /** What the gateway had forgotten: versions without bytes, and revisions to rise above. */
       readonly learned: {
         readonly versions: readonly KeyVersionRecord[];

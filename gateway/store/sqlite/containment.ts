@@ -1,5 +1,5 @@
 /** Changes of a device's state, and what goes with them wherever they are decided. */
-import { and, eq, gt, inArray, isNull, ne, notInArray, sql } from 'drizzle-orm';
+import { and, eq, gt, inArray, isNull, lt, ne, notInArray, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { DeviceId } from '#schema/ids.ts';
 import {
@@ -12,7 +12,7 @@ import {
   rolloutTargets,
   tickets,
 } from '#schema/tables.ts';
-import type { DeviceRecord, DeviceState, TargetState } from '#gateway/ports/store/records.ts';
+import type { Campaign, DeviceRecord, DeviceState, TargetState } from '#gateway/ports/store/records.ts';
 
 /** Target states that a quarantined or revoked device keeps: nothing more is expected of them. */
 const CLOSED: readonly TargetState[] = ['old-destroyed', 'superseded', 'exempt'];
@@ -103,6 +103,28 @@ export function revokeCertificates(db: BetterSQLite3Database, device: DeviceId, 
   db.update(enrolmentRequests)
     .set({ state: 'refused' })
     .where(and(eq(enrolmentRequests.device, device), eq(enrolmentRequests.state, 'approved')))
+    .run();
+}
+
+/** Revokes the certificates of a device that a campaign has replaced; the one in use now, and a later one, stay. */
+export function revokeReplaced(
+  db: BetterSQLite3Database,
+  { id, currentSerial, nextSerial }: DeviceRecord,
+  { before, issuer }: Campaign,
+  at: Date,
+): void {
+  const kept = [currentSerial, nextSerial].filter((serial) => serial !== undefined);
+  db.update(certificates)
+    .set({ state: 'revoked', revokedAt: at.getTime(), revocationReason: 'keyCompromise' })
+    .where(
+      and(
+        eq(certificates.device, id),
+        inArray(certificates.state, ['intended', 'issued']),
+        lt(certificates.createdAt, before.getTime()),
+        issuer === undefined ? undefined : eq(certificates.issuer, issuer),
+        notInArray(certificates.serial, kept),
+      ),
+    )
     .run();
 }
 

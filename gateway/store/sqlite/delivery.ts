@@ -13,7 +13,7 @@ import type {
   VersionProof,
 } from '#gateway/ports/store/delivery.ts';
 import type { RolloutTarget } from '#gateway/ports/store/records.ts';
-import { changeDeviceState } from './containment.ts';
+import { changeDeviceState, revokeReplaced } from './containment.ts';
 import { deliveryQueries } from './delivery-state.ts';
 import { deliveryStatements, NO_NONCE } from './delivery-statements.ts';
 import { dueRaiser } from './due.ts';
@@ -104,6 +104,7 @@ export function deliveryStore(context: StoreContext): DeliveryStore {
     });
     for (const proof of outcome.proofs) prove(state, proof, receivedAt);
     for (const moved of outcome.targets) move(state, moved);
+    for (const campaign of outcome.exposed) revokeReplaced(db, state.device, campaign, receivedAt);
   };
 
   /** Whether anything was learned that other devices' reports have to be decided with. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createWindows } from '#gateway/rollout/window.ts';
 import { decideReport } from '#gateway/delivery/decide-report.ts';
+import type { TargetState } from '#gateway/ports/store/records.ts';
 import type { Report, ReportedVersion } from '#schema/messages/report.ts';
 import { KeySetName, Seq, Serial } from '#schema/ids.ts';
 import {
@@ -21,6 +22,7 @@ import {
 import {
   deviceId,
   keyVersion,
+  reEnrolment,
   report,
   second,
   sha256,
@@ -201,7 +203,7 @@ describe('whose report it is', () => {
     (state) => {
       expect(decide(deliveryOf({ device: device({ state }) }), next([versionOf(1, 'active')]))).toMatchObject({
         kind: 'refused',
-        code: 'enrolment.quarantined',
+        code: state.kind === 'revoked' ? 'certificate.revoked' : 'enrolment.quarantined',
       });
     },
   );
@@ -322,5 +324,36 @@ describe('what a report proves', () => {
     const outcome = decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }));
     expect(outcome.kind === 'accepted' && outcome.dueAt !== undefined && outcome.dueAt > second(102)).toBe(true);
     expect(outcome).toMatchObject({ attempts: 2 });
+  });
+});
+
+describe('a re-enrolment', () => {
+  const campaign = (reason: 'policy' | 'compromise') =>
+    reEnrolment({ campaign: { reason, selector: {}, issuer: undefined, before: second(50) }, state: 'distributing' });
+  const asked = (reason: 'policy' | 'compromise', of: TargetState) =>
+    deliveryOf({ rollouts: [{ rollout: campaign(reason), target: target(of) }] });
+
+  test('given a report under a certificate from before, then nothing has moved', () => {
+    expect(decide(asked('policy', 'offered'), next([versionOf(1, 'active')]))).toMatchObject({
+      targets: [],
+      exposed: [],
+    });
+  });
+
+  test('given a report under a newer certificate, then the target is done; only leaked keys have the old ones revoked', () => {
+    const renewed = certificate({ createdAt: second(60) });
+    const under = (reason: 'policy' | 'compromise') =>
+      decideReport(
+        asked(reason, 'stored'),
+        verified(next([versionOf(1, 'active')]), renewed),
+        DELIVERY,
+        createWindows({}),
+      );
+    expect(under('policy')).toMatchObject({ targets: [{ state: 'active' }], exposed: [] });
+    expect(under('compromise')).toMatchObject({
+      targets: [{ state: 'active' }],
+      exposed: [{ reason: 'compromise' }],
+      audit: [{ action: 'certificate.revoke', details: { reason: 'keyCompromise' } }],
+    });
   });
 });

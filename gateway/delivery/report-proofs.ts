@@ -1,0 +1,55 @@
+/** What a report proves about key versions. Pure. */
+import type { Report, ReportedKeyring } from '#schema/messages/report.ts';
+import type { DeliveryState, VersionProof } from '#gateway/ports/store/delivery.ts';
+import type { DeviceKeyVersion, KeySetRecord, KeyVersionRecord } from '#gateway/ports/store/records.ts';
+import { isLost, type Lesson } from './learn.ts';
+
+export interface Proved {
+  readonly proofs: readonly VersionProof[];
+  readonly rows: readonly DeviceKeyVersion[];
+  readonly mismatches: readonly string[];
+}
+
+/** Check value that the version must have on this device, where the gateway knows it: its own word goes first. */
+function expectedKcv(
+  keySet: KeySetRecord | undefined,
+  row: DeviceKeyVersion | undefined,
+  known: KeyVersionRecord | undefined,
+): string | undefined {
+  return (keySet?.scope === 'shared' ? known?.kcv : undefined) ?? row?.kcv;
+}
+
+export function readProofs(state: DeliveryState, report: Report, { gone }: Lesson, at: Date): Proved {
+  const rows = new Map(state.versions.map((row) => [`${row.keySet}/${row.version}`, row]));
+  const proofs: VersionProof[] = [];
+  const mismatches: string[] = [];
+  const prove = (ring: ReportedKeyring): void => {
+    const keySet = state.keySets.find((entry) => entry.name === ring.keySet);
+    for (const reported of ring.versions) {
+      const key = `${ring.keySet}/${reported.version}`;
+      const row = rows.get(key);
+      const known = keySet?.versions.find(({ version }) => version === reported.version);
+      // A device proves what the gateway has made, nothing else: its inventions would fill the store.
+      if (row === undefined && known === undefined) continue;
+      const expected = expectedKcv(keySet, row, known);
+      if (reported.state !== 'destroyed' && expected !== undefined && reported.kcv !== expected) {
+        const isLostHere = known !== undefined && isLost(known);
+        if (!isLostHere || row?.kcv !== reported.kcv) mismatches.push(key);
+        // Of a version that only devices hold, nobody knows which of two values is the right one.
+        if (!isLostHere) continue;
+      }
+      if (row?.state === reported.state) continue;
+      const kcv = reported.kcv ?? row?.kcv;
+      proofs.push({ keySet: ring.keySet, version: reported.version, state: reported.state, kcv });
+      rows.set(key, { keySet: ring.keySet, version: reported.version, state: reported.state, kcv, changedAt: at });
+    }
+  };
+  for (const ring of report.keyrings) prove(ring);
+  for (const { keySet, version } of gone) {
+    const key = `${keySet}/${version}`;
+    const kcv = rows.get(key)?.kcv;
+    proofs.push({ keySet, version, state: 'destroyed', kcv });
+    rows.set(key, { keySet, version, state: 'destroyed', kcv, changedAt: at });
+  }
+  return { proofs, rows: [...rows.values()], mismatches };
+}
