@@ -118,8 +118,12 @@ export class Account implements EngineListener {
       this.counters.quarantined += 1;
       this.watch.fail('honest', `${node.device.id} was quarantined for its reports`);
     }
+    // No device of the model holds what nobody sent it, and its gateway forgets nothing.
+    if (state.sync.unexpected !== undefined) this.watch.fail('honest', `${node.device.id}: ${state.sync.unexpected}`);
     if (outcome !== 'accepted' || catchup.since === undefined) return;
-    if (report.results.some((result) => result.outcome === 'deferred')) catchup.allowance += ALLOWED_AFTER_DEFERRAL;
+    const until = report.results.find((result) => result.outcome === 'deferred')?.until;
+    if (until !== undefined && until !== catchup.deferredUntil) catchup.allowance += ALLOWED_AFTER_DEFERRAL;
+    catchup.deferredUntil = until ?? catchup.deferredUntil;
     const { dueAt, attempts } = state.sync;
     if (attempts > 0 || (dueAt !== undefined && dueAt.getTime() <= this.engine.now)) return;
     this.settle(node);

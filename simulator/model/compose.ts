@@ -4,7 +4,7 @@ import { Seq, type Realm } from '#schema/ids.ts';
 import type { KeyringUpdate, Update } from '#schema/messages/update.ts';
 import { deliveryOf } from './key-versions.ts';
 import type { SentUpdate } from './node.ts';
-import { digestOf, timestamp } from './stand-ins.ts';
+import { digestAt, timestamp } from './stand-ins.ts';
 
 function keyringOf({
   keySet,
@@ -40,7 +40,8 @@ export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Da
   };
   return {
     update,
-    digest: digestOf(planned.seq, 0),
+    // One for all: an update is told from another by its number.
+    digest: digestAt(0),
     linksFrom: planned.trustFrom,
     linksTo: planned.trustVersion,
   };

@@ -17,9 +17,10 @@ import {
   type Realm,
   type Sha256,
 } from '#schema/ids.ts';
-import { digestOf, nonceOf, readNonce, timestamp } from './stand-ins.ts';
-import type { Report, ReportedKeyring, UpdateResult } from '#schema/messages/report.ts';
+import type { Report, UpdateResult } from '#schema/messages/report.ts';
 import type { Update } from '#schema/messages/update.ts';
+import type { Holding, Holdings } from './holdings.ts';
+import { bootIdAt, counterOf, digestAt, nonceAt, timestamp } from './stand-ins.ts';
 
 /**
  * `busy`: an application asks for time before most activations. `refuses`: every update fails. `hoards`: keys are
@@ -36,6 +37,9 @@ export interface MadeReport {
 const AGENT: Report['agent'] = { version: '1', platform: 'model' };
 /** As in device-agent/report/reporter.ts and device-agent/options.ts. */
 const NONCE_LIFE_MS = 5 * 60_000;
+/** The agent keeps some more; an update that answers an older one than this has been overtaken. */
+const NONCES_KEPT = 8;
+const NO_RESULTS: UpdateResult[] = [];
 const REFUSAL_INTERVAL_MS = 60_000;
 /** Stands for the bytes of every key: the model has none. */
 const NO_BYTES = new Uint8Array(0);
@@ -49,13 +53,22 @@ export interface DeviceIdentity {
 /** How long the application stays busy, in milliseconds; 0 when it is free. Asked when an update would activate a version. */
 export type BusyFor = () => number;
 
+export interface DeviceStart {
+  readonly realm: Realm;
+  readonly id: DeviceId;
+  readonly conduct: Conduct;
+  readonly busyFor: BusyFor;
+  readonly holdings: Holdings;
+  readonly identity: DeviceIdentity;
+  readonly trustVersion: TrustVersion;
+}
+
 export class ModelDevice {
   readonly realm: Realm;
   readonly id: DeviceId;
   /** Technicians mend devices. */
   conduct: Conduct;
   identity: DeviceIdentity;
-  keyrings: readonly HeldKeyring[] = [];
   trustVersion: TrustVersion;
   lastSeq = Seq.parse(0);
   isOnline = false;
@@ -63,7 +76,9 @@ export class ModelDevice {
   readonly outbox: MadeReport[] = [];
   /** When the device has to be asked again: a deferred activation, or refusals held back. */
   wakeAt: number | undefined;
+  private readonly holdings: Holdings;
   private readonly busyFor: BusyFor;
+  private holding: Holding;
   private busyUntil = 0;
   private lastDigest: Sha256 | undefined;
   private results: readonly UpdateResult[] = [];
@@ -78,32 +93,41 @@ export class ModelDevice {
   private clockTrusted = false;
   private heldBack = false;
   private refusedAt = Number.NEGATIVE_INFINITY;
-  private reported: readonly ReportedKeyring[] = [];
-  private reportedOf: readonly HeldKeyring[] = [];
+  /** When the latest reports were made, by their counter. */
+  private readonly madeAt: number[] = Array.from({ length: NONCES_KEPT }, () => 0);
 
-  constructor(realm: Realm, id: DeviceId, conduct: Conduct, busyFor: BusyFor, start: Start) {
+  constructor({ realm, id, conduct, busyFor, holdings, identity, trustVersion }: DeviceStart) {
     this.realm = realm;
     this.id = id;
     this.conduct = conduct;
     this.busyFor = busyFor;
-    this.identity = start.identity;
-    this.trustVersion = start.trustVersion;
+    this.holdings = holdings;
+    this.holding = holdings.none;
+    this.identity = identity;
+    this.trustVersion = trustVersion;
+  }
+
+  get keyrings(): readonly HeldKeyring[] {
+    return this.holding.keyrings;
   }
 
   /** Its clock is not to be believed until the gateway has answered once. */
   powerOn(): void {
     this.boot += 1;
-    this.bootId = `${this.boot.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
+    this.bootId = bootIdAt(this.boot);
     this.bootCounter = this.counter;
     this.clockTrusted = false;
     this.told = [];
     this.refusedAt = Number.NEGATIVE_INFINITY;
+    this.heldBack = false;
+    this.wakeAt = undefined;
   }
 
   /** A report that nobody acknowledged goes first, then a fresh one. */
   connected(now: number): void {
     if (this.last !== undefined) this.outbox.push(this.last);
     this.report(now);
+    if (this.keyrings.some(({ deferred }) => deferred !== undefined)) this.wakeBy(Math.max(this.busyUntil, now + 1));
   }
 
   /** The broker has taken this report. */
@@ -156,10 +180,10 @@ export class ModelDevice {
     if (this.keyrings.every(({ deferred }) => deferred === undefined)) return;
     const retried = retryDeferred(this.keyrings, this.busy(), new Date(now));
     if (retried === undefined) {
-      this.wakeAt = Math.max(this.busyUntil, now + 1);
+      this.wakeBy(Math.max(this.busyUntil, now + 1));
       return;
     }
-    this.keyrings = retried.keyrings;
+    this.holding = this.holdings.of(retried.keyrings);
     this.results = retried.results.reduce(withResult, [...this.results]);
     this.report(now);
   }
@@ -177,17 +201,18 @@ export class ModelDevice {
       device: this.id,
       bootId: this.bootId,
       counter: this.counter,
-      nonce: nonceOf(now, this.counter),
+      nonce: nonceAt(this.counter),
       lastSeq: this.lastSeq,
       trustVersion: this.trustVersion,
       identity: this.identity,
-      keyrings: this.reportedKeyrings(),
-      results: [...this.results],
+      keyrings: this.holding.reported,
+      results: this.results.length === 0 ? NO_RESULTS : [...this.results],
       clock: { now: timestamp(now), trusted: this.clockTrusted },
       agent: AGENT,
       previous: this.lastReport,
     };
-    this.lastReport = digestOf(this.counter, this.boot);
+    this.madeAt[this.counter % NONCES_KEPT] = now;
+    this.lastReport = digestAt(this.counter);
     this.last = { report, digest: this.lastReport };
     this.outbox.push(this.last);
   }
@@ -204,14 +229,20 @@ export class ModelDevice {
       this.refuse(update.seq, errorCode(error), now);
       return;
     }
-    this.askApplication(wanted, now);
-    const after = applyKeyrings(this.keyrings, wanted, openedKeys(wanted), this.busy(), new Date(now));
-    this.keyrings = after.keyrings;
+    this.results = withResult(this.results, this.changeKeyrings(wanted, now));
     this.lastSeq = update.seq;
     this.lastDigest = digest;
-    this.results = withResult(this.results, after.result);
-    if (after.result.outcome === 'deferred') this.wakeAt = Math.min(this.wakeAt ?? this.busyUntil, this.busyUntil);
     this.report(now);
+  }
+
+  private changeKeyrings(update: Update, now: number): UpdateResult {
+    // Most updates only tell the time.
+    if (update.keyrings.length === 0) return { seq: update.seq, outcome: 'applied' };
+    this.askApplication(update, now);
+    const after = applyKeyrings(this.keyrings, update, openedKeys(update), this.busy(), new Date(now));
+    this.holding = this.holdings.of(after.keyrings);
+    if (after.result.outcome === 'deferred') this.wakeBy(this.busyUntil);
+    return after.result;
   }
 
   private refuse(seq: Seq, code: string, now: number): void {
@@ -222,7 +253,11 @@ export class ModelDevice {
       return;
     }
     this.heldBack = true;
-    this.wakeAt ??= this.refusedAt + REFUSAL_INTERVAL_MS;
+    this.wakeBy(this.refusedAt + REFUSAL_INTERVAL_MS);
+  }
+
+  private wakeBy(at: number): void {
+    this.wakeAt = Math.min(this.wakeAt ?? at, at);
   }
 
   /** An application that is free says so once for all that the update brings. */
@@ -252,27 +287,15 @@ export class ModelDevice {
 
   private isFresh(nonce: string | null, now: number): boolean {
     if (nonce === null) return false;
-    const { madeAt, counter } = readNonce(nonce);
-    return counter > this.bootCounter && now - madeAt < NONCE_LIFE_MS;
+    const counter = counterOf(nonce);
+    if (counter <= this.bootCounter || counter <= this.counter - NONCES_KEPT) return false;
+    return now - (this.madeAt[counter % NONCES_KEPT] ?? 0) < NONCE_LIFE_MS;
   }
 
   private facts() {
     const { realm, id: device, lastSeq, lastDigest, trustVersion } = this;
     return { realm, device, lastSeq, lastDigest, trustVersion };
   }
-
-  private reportedKeyrings(): ReportedKeyring[] {
-    if (this.reportedOf !== this.keyrings) {
-      this.reported = this.keyrings.map(reportedKeyring);
-      this.reportedOf = this.keyrings;
-    }
-    return [...this.reported];
-  }
-}
-
-interface Start {
-  readonly identity: DeviceIdentity;
-  readonly trustVersion: TrustVersion;
 }
 
 function openedKeys(update: Update): OpenedByKeySet {
@@ -283,11 +306,4 @@ function openedKeys(update: Update): OpenedByKeySet {
     opened.set(keySet, versions);
   }
   return opened;
-}
-
-/** As in device-agent/report/build.ts. */
-function reportedKeyring({ keySet, revision, active, versions, destroyed }: HeldKeyring): ReportedKeyring {
-  const reported: ReportedKeyring['versions'] = versions.map(({ version, state, kcv }) => ({ version, state, kcv }));
-  for (const { version, kcv, listed } of destroyed) if (listed) reported.push({ version, state: 'destroyed', kcv });
-  return { keySet, revision, active, versions: reported };
 }

@@ -5,7 +5,7 @@ import { EventQueue } from './event-queue.ts';
 import { absence, nextDeparture, type Departure } from './habits.ts';
 import { composeModelUpdate } from './compose.ts';
 import { renewBeforeConnecting, renewsIfAsked } from './identity.ts';
-import type { ModelNode } from './node.ts';
+import type { ModelNode, OpenRollout } from './node.ts';
 import { World, type WorldListener } from './world.ts';
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { isOnItsWay } from '#gateway/rollout/begin.ts';
@@ -85,7 +85,6 @@ export class Engine {
   readonly decisions: Decisions;
   /** Told of everything; to be set before the first event. */
   listener: EngineListener = new Silent();
-  private readonly looks = new Map<RolloutId, number>();
   private readonly errands: (() => void)[] = [];
   private nextTurn: number;
   private moment: Date;
@@ -100,9 +99,9 @@ export class Engine {
     this.decisions = { ...DECISIONS, ...decisions };
     this.world = new World(trust, {
       due: (node) => this.raised(node),
-      moved: (rollout, by) => {
-        this.lookAt(rollout, this.now + settling(rollout, by));
-        this.listener.moved(rollout, by);
+      moved: (open, by) => {
+        this.lookAt(open, this.now + settling(open.record, by));
+        this.listener.moved(open, by);
       },
       targetStep: (node, before, after) => this.listener.targetStep(node, before, after),
       rolloutStep: (before, after, tallies) => this.listener.rolloutStep(before, after, tallies),
@@ -383,19 +382,14 @@ export class Engine {
 
   // Rollouts.
 
-  lookAt(rollout: RolloutRecord, at: number): void {
-    const known = this.looks.get(rollout.id);
-    if (known !== undefined && known <= at) return;
-    this.looks.set(rollout.id, at);
+  private lookAt(open: OpenRollout, at: number): void {
+    if (open.lookAt <= at) return;
+    open.lookAt = at;
     this.queue.push(at, LOOK, 0);
   }
 
   private look(): void {
-    for (const [id, at] of this.looks) {
-      if (at > this.now) continue;
-      this.looks.delete(id);
-      this.advance(id);
-    }
+    for (const id of this.world.toLookAt(this.now)) this.advance(id);
   }
 
   private advance(id: RolloutId): void {
@@ -409,14 +403,8 @@ export class Engine {
           : this.decisions.progress(rollout, keySet, tallies, now),
       );
       if (outcome.kind === 'advance') continue;
-      const rollout = world.rollout(id);
-      if (
-        outcome.kind === 'stay' &&
-        outcome.until !== undefined &&
-        rollout?.finishedAt === undefined &&
-        rollout !== undefined
-      )
-        this.lookAt(rollout, outcome.until.getTime());
+      const open = outcome.kind === 'stay' && outcome.until !== undefined ? world.openRollout(id) : undefined;
+      if (open !== undefined && outcome.kind === 'stay') this.lookAt(open, outcome.until?.getTime() ?? this.now);
       return;
     }
   }

@@ -4,6 +4,7 @@ import type { Policy } from '#schema/policy.ts';
 import type { Composition } from '../floor/composition.ts';
 import { planFloor, type DevicePlan } from '../floor/plan.ts';
 import { ModelDevice, type Conduct } from './device.ts';
+import { Holdings } from './holdings.ts';
 import { FIXED, FLAKY, STEADY, WANDERER, type Habit } from './habits.ts';
 import { certificateOf, classOf, identityOf, renewsAt } from './identity.ts';
 import type { ModelNode } from './node.ts';
@@ -77,13 +78,19 @@ export function populate(
   { realm, policy, world, start, trust }: Population,
   { seed, composition, character }: FloorOptions,
 ): void {
+  const holdings = new Holdings();
   for (const plan of planFloor({ seed, size: composition, now: start })) {
     const stream = new Stream(seed, 'device', plan.id);
     const { habit, conduct } = character(plan, stream);
     const validity = classOf(policy, plan.row.class)?.validity ?? 365 * DAY;
     const enrolled = new Date(start.getTime() - Math.floor(stream.next() * validity * 0.6));
     const certificate = certificateOf(plan.id, 1, enrolled, validity);
-    const device = new ModelDevice(realm, plan.id, conduct, () => stream.between(...BUSY_MS), {
+    const device = new ModelDevice({
+      realm,
+      id: plan.id,
+      conduct,
+      busyFor: () => stream.between(...BUSY_MS),
+      holdings,
       identity: identityOf(certificate),
       trustVersion: trust,
     });
@@ -125,7 +132,7 @@ export function populate(
       },
       line: { connection: 0, isUp: false, down: [], up: [], downAt: 0, upAt: 0 },
       agenda: { dueAt: Number.POSITIVE_INFINITY, isInTurn: false, renewAt: renewsAt(certificate), renewScheduled: 0 },
-      catchup: { since: undefined, absence: 0, messages: 0, allowance: 0 },
+      catchup: { since: undefined, absence: 0, messages: 0, allowance: 0, deferredUntil: undefined },
       awaySince: undefined,
       hasPower: false,
       isVouchedFor: false,

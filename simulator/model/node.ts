@@ -14,6 +14,7 @@ import type { Update } from '#schema/messages/update.ts';
 import type { MadeReport, ModelDevice } from './device.ts';
 import type { Departure, Habit } from './habits.ts';
 import type { Stream } from './stream.ts';
+import type { Tally } from './tally.ts';
 
 export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -21,6 +22,15 @@ export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 export interface RolloutEntry {
   rollout: RolloutRecord;
   target: RolloutTarget | undefined;
+  readonly open: OpenRollout;
+}
+
+export interface OpenRollout {
+  record: RolloutRecord;
+  readonly tally: Tally;
+  readonly members: ModelNode[];
+  /** When it is looked at next; infinite if nothing calls for it. */
+  lookAt: number;
 }
 
 /** What decisions are given. The rows change in place; the decisions only read them. */
@@ -73,6 +83,8 @@ export interface Catchup {
   messages: number;
   /** So many of them are in order. */
   allowance: number;
+  /** Until when the device has asked for time; each time it asks anew is an occasion to ask again. */
+  deferredUntil: string | undefined;
 }
 
 export interface ModelNode {

@@ -136,16 +136,14 @@ export class Staff {
     this.people.resume(id);
   }
 
+  /** Those that it waits for: before the retirement they use an old version, before the destruction they hold one. */
   private signOff(id: RolloutId): void {
     const { world } = this.engine;
     const rollout = world.rollout(id);
-    if (rollout === undefined || rollout.finishedAt !== undefined) return;
-    const behind = world
-      .targets(
-        id,
-        ({ old, signedOff }) => rollout.kind === 'key-version' && old === 'in-use' && signedOff === undefined,
-      )
-      .map(({ device }) => device.id);
+    if (rollout?.kind !== 'key-version' || rollout.finishedAt !== undefined) return;
+    const isWaitedFor = ({ old }: RolloutTarget): boolean =>
+      old === 'in-use' || (old === 'held' && rollout.state === 'destroying');
+    const behind = world.targets(id, isWaitedFor).map(({ device }) => device.id);
     if (behind.length > 0) this.people.signOff(id, behind);
   }
 }

@@ -1,20 +1,38 @@
-/** What stands in the model's messages for digests, times and nonces: made by the million, so without a parser. */
+/**
+ * What stands in the model's messages for digests, nonces, boot ids and times. They are compared within one device
+ * only, so that all devices share them: fifty thousand floors of strings would not fit any cache.
+ */
 import type { Sha256 } from '#schema/ids.ts';
 
 const DIGEST_DIGITS = 64;
+const NONCE_DIGITS = 22;
+const BOOT_DIGITS = 12;
 const MINUTE = 60_000;
-const TIME_DIGITS = 10;
-const NONCE_DIGITS = 32;
-const RADIX = 36;
 
 const isDigest = (text: string): text is Sha256 => text.length === DIGEST_DIGITS;
 
-/** Two numbers as a digest: hexadecimal, the same only for the same numbers. */
-export function digestOf(one: number, other: number): Sha256 {
-  const text = `${one.toString(16)}f${other}f`.padEnd(DIGEST_DIGITS, '0');
-  if (!isDigest(text)) throw new RangeError('the numbers are too large for a digest');
-  return text;
+/** A list that makes what it does not have yet. */
+function growing<T>(make: (number: number) => T): (number: number) => T {
+  const made: T[] = [];
+  return (number) => {
+    for (let next = made.length; next <= number; next += 1) made.push(make(next));
+    const found = made[number];
+    if (found === undefined) throw new RangeError(`${number} is no place in a list`);
+    return found;
+  };
 }
+
+/** Digest of the report with this counter, or of anything else that is one of a kind on its device. */
+export const digestAt = growing((number): Sha256 => {
+  const text = number.toString(16).padStart(DIGEST_DIGITS, '0');
+  if (!isDigest(text)) throw new RangeError('the number is too large for a digest');
+  return text;
+});
+
+export const nonceAt = growing((counter) => String(counter).padStart(NONCE_DIGITS, '0'));
+export const counterOf = (nonce: string): number => Number(nonce);
+
+export const bootIdAt = growing((boot) => `00000000-0000-4000-8000-${boot.toString(16).padStart(BOOT_DIGITS, '0')}`);
 
 let minute = Number.NaN;
 let prefix = '';
@@ -30,17 +48,4 @@ export function timestamp(ms: number): string {
   const seconds = Math.floor(within / 1_000);
   const rest = within - seconds * 1_000;
   return `${prefix}${seconds < 10 ? '0' : ''}${seconds}.${rest < 100 ? (rest < 10 ? '00' : '0') : ''}${rest}Z`;
-}
-
-/** A nonce that tells when and as which report it was made; the device needs no list of them. */
-export function nonceOf(now: number, counter: number): string {
-  return `${now.toString(RADIX).padStart(TIME_DIGITS, '0')}-${counter}-`.padEnd(NONCE_DIGITS, '0');
-}
-
-export function readNonce(nonce: string): { readonly madeAt: number; readonly counter: number } {
-  const end = nonce.indexOf('-', TIME_DIGITS + 1);
-  return {
-    madeAt: Number.parseInt(nonce.slice(0, TIME_DIGITS), RADIX),
-    counter: Number.parseInt(nonce.slice(TIME_DIGITS + 1, end), 10),
-  };
 }

@@ -25,7 +25,7 @@ import type { Report } from '#schema/messages/report.ts';
 import { selects, type Selector } from '#schema/policy.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import { CroupierError } from '#schema/errors.ts';
-import type { ModelNode, RolloutEntry } from './node.ts';
+import type { ModelNode, OpenRollout, RolloutEntry } from './node.ts';
 import { changedVersion } from './key-versions.ts';
 import { oldVersionsOf, Tally } from './tally.ts';
 
@@ -33,17 +33,10 @@ export interface WorldListener {
   /** The due mark of a device was set or moved forward. */
   due(node: ModelNode): void;
   /** Something that its decision looks at has changed. */
-  moved(rollout: RolloutRecord, by: 'target' | 'presence'): void;
+  moved(open: OpenRollout, by: 'target' | 'presence'): void;
   targetStep(node: ModelNode, before: RolloutTarget | undefined, after: RolloutTarget): void;
   rolloutStep(before: RolloutRecord | undefined, after: RolloutRecord, tallies: readonly TargetTally[]): void;
   versionsChanged(keySet: KeySetRecord, changes: readonly KeyVersionChange[]): void;
-}
-
-interface OpenRollout {
-  record: RolloutRecord;
-  readonly tally: Tally;
-  /** Index by device. */
-  readonly members: ModelNode[];
 }
 
 type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
@@ -102,12 +95,11 @@ export class World {
   setPresence(node: ModelNode, connected: boolean, at: Date): void {
     const { sync, rollouts } = node.state;
     if (sync.connected !== connected) {
-      for (const { rollout, target } of rollouts) {
+      for (const { open, target } of rollouts) {
         if (target === undefined) continue;
-        const tally = this.opened.get(rollout.id)?.tally;
-        tally?.add(target, sync.connected, -1);
-        tally?.add(target, connected, 1);
-        this.listener.moved(rollout, 'presence');
+        open.tally.add(target, sync.connected, -1);
+        open.tally.add(target, connected, 1);
+        this.listener.moved(open, 'presence');
       }
     }
     sync.connected = connected;
@@ -120,6 +112,8 @@ export class World {
     sync.counter = report.counter;
     sync.digest = digest;
     sync.boots = outcome.boots;
+    sync.reportedFrom = outcome.reportedFrom;
+    sync.unexpected = outcome.unexpected;
     sync.nonce = report.nonce;
     sync.nonceAnswered = false;
     sync.clockTrusted = report.clock.trusted;
@@ -203,6 +197,19 @@ export class World {
 
   get open(): readonly RolloutRecord[] {
     return [...this.opened.values()].map(({ record }) => record);
+  }
+
+  /** Those that something calls for a look at by now; each is told once. */
+  *toLookAt(now: number): Generator<RolloutId> {
+    for (const open of this.opened.values()) {
+      if (open.lookAt > now) continue;
+      open.lookAt = Number.POSITIVE_INFINITY;
+      yield open.record.id;
+    }
+  }
+
+  openRollout(id: RolloutId): OpenRollout | undefined {
+    return this.opened.get(id);
   }
 
   rollout(id: RolloutId): RolloutRecord | undefined {
@@ -352,20 +359,25 @@ export class World {
       if (open !== undefined) this.replace(open, other);
     }
     if (bundle !== undefined) this.trustLatest = bundle.version;
-    const opened: OpenRollout = { record: rollout, tally: new Tally(rollout.plan.waves.length), members: [] };
+    const opened: OpenRollout = {
+      record: rollout,
+      tally: new Tally(rollout.plan.waves.length),
+      members: [],
+      lookAt: Number.POSITIVE_INFINITY,
+    };
     this.opened.set(rollout.id, opened);
     for (const node of this.nodes) {
       if (!this.isAbout(rollout, node)) continue;
-      node.state.rollouts.push({ rollout, target: undefined });
+      node.state.rollouts.push({ rollout, target: undefined, open: opened });
       opened.members.push(node);
     }
     if (rollout.kind === 'trust-bundle') this.settleTrust();
     this.listener.rolloutStep(undefined, rollout, []);
-    this.listener.moved(rollout, 'target');
+    this.listener.moved(opened, 'target');
     if (keySet === undefined) return;
     const grown = version === undefined ? keySet : { ...keySet, versions: [...keySet.versions, version] };
-    this.putKeySet({ ...grown, revision: grown.revision + 1 });
-    this.changeVersions(this.keySet(keySet.name) ?? grown, versions, at, 0);
+    this.putKeySet({ ...grown, revision: nextRevision(grown, at) });
+    this.changeVersions(this.keySet(keySet.name) ?? grown, versions, at);
   }
 
   /** The latest bundle that no rollout brings to some first, or has ended before it had reached everybody. */
@@ -402,13 +414,13 @@ export class World {
     }
   }
 
-  private changeVersions(keySet: KeySetRecord, changes: readonly KeyVersionChange[], at: Date, raised = 1): void {
+  private changeVersions(keySet: KeySetRecord, changes: readonly KeyVersionChange[], at: Date): void {
     if (changes.length === 0) return;
     const versions = keySet.versions.map((record) => {
       const change = changes.find(({ version }) => version === record.version);
       return change === undefined ? record : changedVersion(record, change, at);
     });
-    const changed = { ...keySet, versions, revision: keySet.revision + raised };
+    const changed = { ...keySet, versions, revision: nextRevision(keySet, at) };
     this.putKeySet(changed);
     this.listener.versionsChanged(changed, changes);
     for (const node of this.nodes) if (selects(keySet.selector, node.state.device)) this.raise(node, at);
@@ -444,7 +456,7 @@ export class World {
     }
     this.listener.rolloutStep(before, after, open.tally.rows());
     if (after.finishedAt === undefined) {
-      this.listener.moved(after, 'target');
+      this.listener.moved(open, 'target');
       return;
     }
     this.opened.delete(after.id);
@@ -477,13 +489,13 @@ export class World {
     const before = entry.target;
     const old = oldVersionsOf(entry.rollout, wanted.signedOff, node.state.versions);
     const after = wanted.old === old ? wanted : { ...wanted, old };
-    const tally = this.opened.get(entry.rollout.id)?.tally;
+    const { tally } = entry.open;
     const { connected } = node.state.sync;
-    if (before !== undefined) tally?.add(before, connected, -1);
-    tally?.add(after, connected, 1);
+    if (before !== undefined) tally.add(before, connected, -1);
+    tally.add(after, connected, 1);
     entry.target = after;
     if (before?.state !== after.state || before.code !== after.code) this.listener.targetStep(node, before, after);
-    this.listener.moved(entry.rollout, 'target');
+    this.listener.moved(entry.open, 'target');
   }
 
   private recount(node: ModelNode, entry: RolloutEntry): void {
@@ -523,6 +535,9 @@ export class World {
     if (at !== undefined && node.state.sync.connected) this.listener.due(node);
   }
 }
+
+/** As in gateway/store/sqlite/key-sets.ts: it follows the clock, so that a restored gateway still counts upwards. */
+const nextRevision = ({ revision }: KeySetRecord, at: Date): number => Math.max(revision + 1, at.getTime());
 
 /** With a rate, pending targets of the latest wave come one after the other. */
 function turnOf({ plan, wave, waveOpenedAt }: RolloutRecord, target: RolloutTarget, at: Date): Date {
