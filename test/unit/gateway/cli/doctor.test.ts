@@ -296,6 +296,7 @@ describe('what is broken is named, with how to mend it', () => {
   });
 
   test('given a key that is not that of its certificate, then the key is named', async () => {
+    alter(`delete from authorities where key_label = 'device-ca-1'`);
     alter(`update authorities set key_label = 'device-ca-1' where role = 'audit-signer'`);
     const { failed } = await doctor();
     expect(failed).toContainEqual(expect.objectContaining({ check: 'key device-ca-1', code: 'hsm.key-unsafe' }));
