@@ -252,7 +252,10 @@ export class Lifecycle {
       this.refused = slot === this.refused ? undefined : slot;
       const isCurrent = slot === held.current.identities.current;
       await this.learnTrust();
-      if (isCurrent && errorCode(error) === 'broker.denied') await this.renewer.tryTicketAnew();
+      if (isCurrent && errorCode(error) === 'broker.denied') {
+        await this.renewer.tryTicketAnew();
+        await this.renewer.renewRefused();
+      }
       throw error;
     }
   }

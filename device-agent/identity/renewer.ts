@@ -86,6 +86,14 @@ export class Renewer {
     await this.underWay;
   }
 
+  /**
+   * The broker does not take the current certificate. EST may know what to do: a gateway that was restored from a backup
+   * has lost the record of it, and parks a request. Not more often than attempts follow each other. Never rejects.
+   */
+  async renewRefused(): Promise<void> {
+    if (this.notBefore <= this.context.clock.monotonic()) await this.renew();
+  }
+
   /** Starts nothing new; resolves when what is under way has ended. */
   async stop(): Promise<void> {
     this.isStopped = true;

@@ -37,6 +37,9 @@ interface Rule {
 const REPORT = ['device.report'];
 const ENROLMENT = ['enrolment.simpleenroll', 'enrolment.simplereenroll'];
 
+/** Requests of devices that have proved who they are, and that yet only a person can let in. */
+const PARKED_WITH_CERTIFICATE: ReadonlySet<unknown> = new Set(['certificate.expired', 'certificate.unknown']);
+
 /** In the order in which they are tried. docs/alerts.md has a row for each; a test compares them. */
 export const ALERT_RULES: readonly Rule[] = [
   {
@@ -65,8 +68,8 @@ export const ALERT_RULES: readonly Rule[] = [
     code: 'enrolment.parked',
     severity: 'warning',
     about: 'device',
-    when: ({ details }) => details?.['reason'] === 'certificate.expired',
-    tells: ['request', 'expired', 'issuerWithdrawn'],
+    when: ({ details }) => PARKED_WITH_CERTIFICATE.has(details?.['reason']),
+    tells: ['request', 'reason', 'expired', 'issuerWithdrawn'],
   },
   {
     actions: ['broker.deny', 'report.refuse', ...ENROLMENT],

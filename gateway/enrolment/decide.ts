@@ -34,6 +34,11 @@ export interface EnrolmentFacts {
   readonly policy: Policy;
   /** When the CA of this key was withdrawn. */
   readonly withdrawnAt: (issuer: string) => Date | undefined;
+  /**
+   * Serial number of the certificate presented, if its name is that of a device, and our Device CA signed it: looked at
+   * when there is no record of it.
+   */
+  readonly unrecorded: () => string | undefined;
   /** Checks the key against the profile and builds the to-be-signed certificate. Errors: `csr.*`, `certificate.lint-failed`. */
   readonly prepare: (device: DeviceRecord, profile: ClassPolicy) => CertificateIntent;
 }
@@ -116,7 +121,8 @@ function byTicket(facts: EnrolmentFacts, state: EnrolmentState, code: string): G
 
 function byCertificate(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | Grant {
   const { presented, device } = state;
-  if (presented === undefined || device === undefined) return refuse(facts, undefined, 'certificate.unknown');
+  if (presented === undefined) return byUnrecorded(facts, state);
+  if (device === undefined) return refuse(facts, undefined, 'certificate.unknown');
   const grace = facts.policy.classes[device.class]?.grace ?? 0;
   const judgement = judgeClientCertificate(presented, device, facts.now, grace, facts.withdrawnAt(presented.issuer));
   if (judgement.good) return { device, ticket: undefined, request: undefined, repeat: repeatable(facts, state) };
@@ -124,6 +130,23 @@ function byCertificate(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentO
   return judgement.code === 'certificate.expired'
     ? byExpired(facts, state, presented, device)
     : refuse(facts, device.id, judgement.code);
+}
+
+/**
+ * Signed by our own CA, and yet without a record: it was issued after the backup that the gateway was restored from. It
+ * vouches for nothing, since nobody knows what became of it; but it says whose request an engineer has to look at.
+ */
+function byUnrecorded(facts: EnrolmentFacts, state: EnrolmentState): EnrolmentOutcome | Grant {
+  const { device, request } = state;
+  const serial = facts.unrecorded();
+  if (serial === undefined || device === undefined) return refuse(facts, undefined, 'certificate.unknown');
+  if (device.state.kind === 'revoked') return refuse(facts, device.id, 'certificate.revoked');
+  if (device.state.kind === 'quarantined') return refuse(facts, device.id, 'enrolment.quarantined');
+  if (facts.commonName !== undefined && facts.commonName !== device.id)
+    return refuse(facts, device.id, 'csr.subject-mismatch');
+  if (request?.state === 'pending' && mayShowTicket(facts, state))
+    return refuse(facts, device.id, 'enrolment.unauthenticated');
+  return park(facts, state, 'certificate.unknown', { serial });
 }
 
 /** Beyond its grace a certificate vouches for nothing any more, but says whose request an engineer has to look at. */
@@ -159,7 +182,7 @@ function mayShowTicket(facts: EnrolmentFacts, state: EnrolmentState): boolean {
 function park(
   facts: EnrolmentFacts,
   state: EnrolmentState,
-  reason: 'enrolment.unauthenticated' | 'certificate.expired',
+  reason: 'enrolment.unauthenticated' | 'certificate.expired' | 'certificate.unknown',
   details: NonNullable<AuditEvent['details']> = {},
 ): EnrolmentOutcome | Grant {
   const { request, device } = state;

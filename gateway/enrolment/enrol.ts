@@ -4,7 +4,9 @@ import { checkIssued } from '#pki/certificate/invariants.ts';
 import type { Issuer } from '#pki/certificate/issuer.ts';
 import { validityWithin } from '#pki/certificate/issue.ts';
 import { lintTbs, signTbs, type LintedTbs } from '#pki/certificate/lint.ts';
-import { certificateFingerprint, parseTbs } from '#pki/certificate/parse.ts';
+import { validateChain } from '#pki/certificate/chain.ts';
+import { certificateFingerprint, parseCertificate, parseTbs } from '#pki/certificate/parse.ts';
+import { OID } from '#pki/der/oid.ts';
 import { certificateProfile } from '#pki/certificate/profile.ts';
 import { serialNumberFrom, serialNumberHex } from '#pki/certificate/serial-number.ts';
 import { deviceUri } from '#pki/certificate/device-uri.ts';
@@ -37,6 +39,8 @@ export interface EnrolmentPorts {
   readonly authority: () => IssuingAuthority;
   /** When the CA of this key was withdrawn: its certificates count as expired from then on. */
   readonly withdrawnAt?: (issuer: string) => Date | undefined;
+  /** Device CAs, DER: a certificate that one of them signed and that has no record is not a stranger's. */
+  readonly clientCas?: () => readonly Uint8Array[];
   /** URL of the CRL of the CA with this key, for the certificates that it issues. */
   readonly crlUrl: (issuer: string) => string | undefined;
 }
@@ -82,6 +86,25 @@ function checkChannelBinding(csr: ParsedCsr, bindings: readonly string[]): void 
     return expected.length === given.length && timingSafeEqual(expected, given);
   });
   if (!bound) throw new CroupierError('csr.channel-binding-mismatch');
+}
+
+/** The device that a certificate is for, by its own word. */
+function presentedName(certificate: Uint8Array): DeviceId | undefined {
+  try {
+    return DeviceId.safeParse(parseCertificate(certificate).subjectName.commonName).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Serial number of a certificate that is valid now and that one of `anchors` (DER) signed. */
+function serialIfOurs(certificate: Uint8Array, anchors: readonly Uint8Array[], now: Date): string | undefined {
+  try {
+    validateChain(certificate, [], { anchors, at: now, extendedKeyUsage: OID.clientAuth });
+    return parseCertificate(certificate).serialNumber;
+  } catch {
+    return undefined;
+  }
 }
 
 interface Prepared {
@@ -244,7 +267,7 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
     let firstUse: Serial | undefined;
     const outcome = await store.decideEnrolment(
       {
-        device: given.kind === 'certificate' ? undefined : claimed,
+        device: given.kind === 'certificate' ? presentedName(given.certificate) : claimed,
         csrSha256,
         spkiSha256,
         presented: credential.kind === 'certificate' ? credential.fingerprint : undefined,
@@ -269,6 +292,8 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
             now,
             policy: ports.policy(),
             withdrawnAt: ports.withdrawnAt ?? (() => undefined),
+            unrecorded: () =>
+              given.kind === 'certificate' ? serialIfOurs(given.certificate, ports.clientCas?.() ?? [], now) : undefined,
             prepare,
           },
           state,

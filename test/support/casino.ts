@@ -194,7 +194,7 @@ export class Casino {
   readonly config: Config;
   readonly policy: Policy;
   /** A connection to the gateway's database beside its own. */
-  readonly store: Store;
+  store: Store;
   readonly rootFingerprint: string;
   readonly wires: { readonly est: Wire; readonly mqtt: Wire; readonly public: Wire };
   readonly devices = new Map<DeviceId, CasinoDevice>();
@@ -243,6 +243,17 @@ export class Casino {
   async restartGateway(how: 'stop' | 'kill' = 'stop'): Promise<void> {
     await this.stopGateway(how);
     await this.startGateway();
+  }
+
+  /** Has something else put in the place of the database, while nobody has it open. */
+  async replaceDatabase<T>(replace: () => Promise<T>): Promise<T> {
+    const { store, realm } = this.config;
+    await this.store.close();
+    try {
+      return await replace();
+    } finally {
+      this.store = await openSqliteStore({ path: store.path, realm, busyTimeoutMs: 5_000 });
+    }
   }
 
   device(id: string): CasinoDevice {

@@ -120,6 +120,7 @@ const facts = (credential: Credential, over: Partial<EnrolmentFacts> = {}): Enro
   now: NOW,
   policy,
   withdrawnAt: () => undefined,
+  unrecorded: () => undefined,
   prepare: () => intent,
   ...over,
 });
@@ -450,6 +451,34 @@ const rows: readonly Row[] = [
     'enrolment.code-invalid',
   ],
 ];
+
+describe('a certificate of ours without a record (the gateway was restored from a backup)', () => {
+  const ours = (over: Partial<EnrolmentState> = {}, more: Partial<EnrolmentFacts> = {}) =>
+    decideEnrolment(facts(CERTIFICATE, { unrecorded: () => '0a0b', ...more }), state(over));
+
+  test('given the device of its name, then its request is parked for an engineer, who is told why', () => {
+    expect(ours()).toMatchObject({
+      kind: 'park',
+      request: { device: egm, reason: 'certificate.unknown' },
+      audit: [{ code: 'enrolment.parked', details: { reason: 'certificate.unknown', serial: '0a0b' } }],
+    });
+  });
+
+  test.each<[string, Partial<EnrolmentState>, Partial<EnrolmentFacts>, string]>([
+    ['a stranger, or nobody of that name', { device: undefined }, {}, 'certificate.unknown'],
+    ['a certificate that is not ours', {}, { unrecorded: () => undefined }, 'certificate.unknown'],
+    ['the request of another device', {}, { commonName: 'egm-2' }, 'csr.subject-mismatch'],
+    ['a revoked device', { device: device({ state: { kind: 'revoked' } }) }, {}, 'certificate.revoked'],
+    [
+      'a quarantined device',
+      { device: device({ state: { kind: 'quarantined', code: 'report.forked' } }) },
+      {},
+      'enrolment.quarantined',
+    ],
+  ])('given %s, then it is refused', (_, over, more, code) => {
+    expect(ours(over, more)).toMatchObject({ kind: 'refuse', audit: [{ code }] });
+  });
+});
 
 describe('decideEnrolment', () => {
   for (const [name, credential, given, expected, more = {}] of rows) {
