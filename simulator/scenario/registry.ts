@@ -5,6 +5,7 @@ import { cloned } from './cloned.ts';
 import { deadClocks } from './dead-clock.ts';
 import { diskRestored } from './disk-restored.ts';
 import { expiredCertificate } from './expired-certificate.ts';
+import { gatewayRestored } from './gateway-restored.ts';
 import { killBetweenWaves } from './kill-between-waves.ts';
 import { lostPowerBeforeReport } from './lost-power-before-report.ts';
 import { messageSigner } from './message-signer.ts';
@@ -25,6 +26,7 @@ export const SCENARIOS: readonly Scenario[] = [
   messageSigner,
   deadClocks,
   newIssuingCa,
+  gatewayRestored,
   diskRestored,
   cloned,
   lostPowerBeforeReport,

@@ -148,6 +148,9 @@ const isNotBereft: Judgement = ({ history }, { keySets, signedOff }) =>
         }),
       );
 
+/** In the place of the key-encryption key of a version whose bytes only devices hold: who lacks it cannot be given it. */
+const LOST = 'lost';
+
 /** Held as the gateway wants it: by the state of each version, not by what the device was sent. */
 export function heldDifferenceOf(
   { trustVersion, keyrings, plan }: Observation,
@@ -159,10 +162,13 @@ export function heldDifferenceOf(
     const keyring = keyrings.get(name);
     if (!selects(selector, plan.row)) return keyring === undefined ? [] : [`${name} is not meant for it`];
     const accepted = keyring?.versions.filter(({ state }) => state !== 'retired').map(({ version }) => version) ?? [];
-    const wanted = versions
-      .filter(({ state, retiredAt }) => state === 'active' || (state === 'deactivated' && retiredAt === null))
-      .map(({ version }) => version);
-    const isSame = accepted.length === wanted.length && wanted.every((version) => accepted.includes(version));
+    const valid = versions.filter(
+      ({ state, retiredAt }) => state === 'active' || (state === 'deactivated' && retiredAt === null),
+    );
+    const wanted = valid.filter(({ kek }) => kek !== LOST).map(({ version }) => version);
+    const allowed = new Set(valid.map(({ version }) => version));
+    const isSame =
+      wanted.every((version) => accepted.includes(version)) && accepted.every((version) => allowed.has(version));
     if (keyring?.active === activeVersion && isSame) return [];
     return [
       `${name}: uses ${keyring?.active ?? 'none'} of ${accepted.join(', ')}, should use ${activeVersion ?? 'none'} of ${wanted.join(', ')}`,
