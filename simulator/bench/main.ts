@@ -10,13 +10,17 @@ import { benchEnrolment } from './enrol.ts';
 import { BENCHES, benchCommand, type BenchName, type BenchOptions } from './options.ts';
 import { documentOf, writeResult } from './print.ts';
 import { isMet, type BenchResult } from './result.ts';
+import { benchRollout } from './rollout.ts';
 import { benchRotation } from './rotate.ts';
 import { benchStorm } from './storm.ts';
 
-const RUN: Readonly<Record<BenchName, (options: BenchOptions, steps: Steps) => Promise<BenchResult>>> = {
-  enrol: benchEnrolment,
-  rotate: benchRotation,
-  storm: benchStorm,
+type Bench = (options: BenchOptions, steps: Steps) => Promise<readonly BenchResult[]>;
+
+const RUN: Readonly<Record<BenchName, Bench>> = {
+  enrol: async (options, steps) => [await benchEnrolment(options, steps)],
+  rotate: async (options, steps) => [await benchRotation(options, steps)],
+  storm: async (options, steps) => [await benchStorm(options, steps)],
+  rollout: benchRollout,
 };
 
 async function run(names: readonly BenchName[], options: BenchOptions): Promise<number> {
@@ -29,9 +33,10 @@ async function run(names: readonly BenchName[], options: BenchOptions): Promise<
   const results: BenchResult[] = [];
   try {
     for (const name of names) {
-      const result = await RUN[name](options, createSteps(output, systemClock));
-      results.push(result);
-      writeResult(output, result);
+      for (const result of await RUN[name](options, createSteps(output, systemClock))) {
+        results.push(result);
+        writeResult(output, result);
+      }
     }
   } catch (error) {
     return tellFailure(error, options.json, {

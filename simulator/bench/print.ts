@@ -3,8 +3,6 @@ import type { Output } from '../output/terminal.ts';
 import { writeTable, type Column } from '../output/table.ts';
 import { isMet, readable, type BenchResult, type Target } from './result.ts';
 
-const COLUMN_GAP_TITLE = 'devices';
-
 function demand({ least, most, unit }: Target): string {
   return least === undefined ? `at most ${most} ${unit}` : `at least ${least} ${unit}`;
 }
@@ -13,23 +11,31 @@ export function writeResult(output: Output, { bench, about, rows, limits, target
   output.write(`\n  ${output.paint('bold', bench)}: ${about}\n\n`);
   const [first] = rows;
   if (first !== undefined) {
+    const isNamed = first.change !== undefined;
     const columns: Column[] = [
-      { title: COLUMN_GAP_TITLE, align: 'right' },
+      ...(isNamed ? [{ title: 'change', align: 'left' } as const] : []),
+      { title: 'devices', align: 'right' },
       ...first.figures.map(({ name, unit }): Column => ({ title: `${name} [${unit}]`, align: 'right' })),
     ];
-    const cells = rows.map(({ devices, figures }) => [String(devices), ...figures.map(({ value }) => readable(value))]);
+    const cells = rows.map(({ change, devices, figures }) => [
+      ...(isNamed ? [change ?? ''] : []),
+      String(devices),
+      ...figures.map(({ value }) => readable(value)),
+    ]);
     writeTable(output, columns, cells);
   }
-  output.write('\n');
-  writeTable(
-    output,
-    [
-      { title: 'limit of this machine, same run', align: 'left' },
-      { title: '', align: 'right' },
-      { title: '', align: 'left' },
-    ],
-    limits.map(({ name, value, unit }) => [name, readable(value), unit]),
-  );
+  if (limits.length > 0) {
+    output.write('\n');
+    writeTable(
+      output,
+      [
+        { title: 'limit of this machine, same run', align: 'left' },
+        { title: '', align: 'right' },
+        { title: '', align: 'left' },
+      ],
+      limits.map(({ name, value, unit }) => [name, readable(value), unit]),
+    );
+  }
   output.write('\n');
   for (const target of targets) {
     const verdict = isMet(target) ? output.paint('green', 'met') : output.paint('red', 'MISSED');

@@ -24,6 +24,8 @@ export interface Realm extends AsyncDisposable {
   readonly operators: Operators;
   /** With the address instead of the name, so that no resolver is measured. */
   readonly addresses: GatewayAddresses;
+  /** Stops the gateway, does the work, and starts it again: on other ports, so that operators and addresses are new. */
+  whileStopped(work: () => Promise<void>): Promise<void>;
   /** Imports devices and has tickets made for them, as engineers do. */
   admit(rows: readonly InventoryRow[]): Promise<readonly Ticket[]>;
 }
@@ -42,21 +44,29 @@ export async function openRealm(): Promise<Realm> {
     z.object({ ceremonies: z.array(z.unknown()) }),
   );
   const log = join(directory, 'log', 'gateway.log');
-  const gateway = await startGatewayProcess({ directory, ports: ANY_PORT, log });
-  stack.defer(() => gateway.stop());
   const installation = await readInstallation(directory);
-  const operators = await openOperators(installation, gateway.run);
-  stack.defer(() => operators.close());
-  const { est, mqtt, public: open, ...rest } = addressesOf(installation, gateway.run);
-  const addresses = { ...rest, est: byAddress(est), mqtt: byAddress(mqtt), public: byAddress(open) };
+  let running = await start(directory, installation, log);
+  stack.defer(() => running.stop());
   const owned = stack.move();
   return {
     directory,
     installation,
-    gateway,
-    operators,
-    addresses,
+    get gateway() {
+      return running.gateway;
+    },
+    get operators() {
+      return running.operators;
+    },
+    get addresses() {
+      return running.addresses;
+    },
+    whileStopped: async (work) => {
+      await running.stop();
+      await work();
+      running = await start(directory, installation, log);
+    },
     admit: async (rows) => {
+      const { operators, addresses } = running;
       await importInventory(directory, operators, join(directory, 'inventory.csv'), rows);
       const ids: readonly DeviceId[] = rows.map(({ id }) => id);
       const tickets = await issueTickets(operators, ids);
@@ -69,4 +79,21 @@ export async function openRealm(): Promise<Realm> {
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+interface Running extends Pick<Realm, 'gateway' | 'operators' | 'addresses'> {
+  /** Doing it twice does nothing. */
+  stop(): Promise<void>;
+}
+
+async function start(directory: string, installation: Installation, log: string): Promise<Running> {
+  await using stack = new AsyncDisposableStack();
+  const gateway = await startGatewayProcess({ directory, ports: ANY_PORT, log });
+  stack.defer(() => gateway.stop());
+  const operators = await openOperators(installation, gateway.run);
+  stack.defer(() => operators.close());
+  const { est, mqtt, public: open, ...rest } = addressesOf(installation, gateway.run);
+  const addresses = { ...rest, est: byAddress(est), mqtt: byAddress(mqtt), public: byAddress(open) };
+  const owned = stack.move();
+  return { gateway, operators, addresses, stop: () => owned.disposeAsync() };
 }

@@ -13,6 +13,8 @@ export interface Target extends Figure {
 
 /** The figures of one size; all rows of a benchmark have the same columns. */
 export interface Row {
+  /** What was done, where the rows of a benchmark differ in that. */
+  readonly change?: string;
   readonly devices: number;
   readonly figures: readonly Figure[];
 }

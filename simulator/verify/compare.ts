@@ -67,7 +67,7 @@ const BETWEEN_ROUNDS_MS = 250;
  */
 export async function lookAtAll(
   client: OperatorClient,
-  observer: Pick<FloorObserver, "all">,
+  observer: Pick<FloorObserver, 'all'>,
   differs: (device: Observation, record: DeviceDetailView) => string | undefined,
   onProgress: (agreeing: number) => void,
 ): Promise<Comparison> {
@@ -98,7 +98,7 @@ export async function lookAtAll(
 /** Compares all devices with their records. Returns those that differ in the end. */
 export async function compareAll(
   client: OperatorClient,
-  observer: Pick<FloorObserver, "all">,
+  observer: Pick<FloorObserver, 'all'>,
   onProgress: (agreeing: number) => void,
 ): Promise<readonly Difference[]> {
   return (await lookAtAll(client, observer, differenceOf, onProgress)).differences;

@@ -27,7 +27,11 @@ interface Program extends AsyncDisposable {
 
 /** Starts a program beside this file; it says one line, and ends when its standard input ends. */
 async function runProgram(name: string, args: readonly string[]): Promise<Program> {
-  const file = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+  return startBeside(new URL(`./${name}.ts`, import.meta.url), args);
+}
+
+async function startBeside(program: URL, args: readonly string[]): Promise<Program> {
+  const file = fileURLToPath(program);
   const child = spawn(process.execPath, [file, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const lines = createInterface({ input: child.stdout });
@@ -40,7 +44,17 @@ async function runProgram(name: string, args: readonly string[]): Promise<Progra
       },
     };
   }
-  throw new CroupierError('internal.unexpected', `${name} ended without a word`);
+  throw new CroupierError('internal.unexpected', `${file} ended without a word`);
+}
+
+/** What a program says in its one line of JSON. Errors: `internal.unexpected` when it ends without it. */
+export async function runBeside<Schema extends z.ZodType>(
+  program: URL,
+  args: readonly string[],
+  schema: Schema,
+): Promise<z.infer<Schema>> {
+  await using running = await startBeside(program, args);
+  return parseJson(schema, running.firstLine, 'json.malformed', fileURLToPath(program));
 }
 
 const Rate = z.object({ perSecond: z.number() });
