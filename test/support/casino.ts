@@ -418,6 +418,7 @@ export class Casino {
 
   /** Has one connected device report, which makes the gateway look at what is due. */
   async nudge(): Promise<void> {
+    if (this.host === undefined) return;
     const [device] = [...this.devices.values()].filter(
       (one) => one.isOn && one.run.agent.status().phase === 'connected',
     );
