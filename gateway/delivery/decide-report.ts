@@ -107,13 +107,17 @@ export function decideReport(
   const lost = regression(known, report, lesson.forgotten);
   if (lost !== undefined) return quarantine(verified, known, 'report.regressed', { lost });
 
-  const state = { ...known, keySets: withLearned(known.keySets, lesson) };
+  const keySets = withLearned(known.keySets, lesson);
+  const state = keySets === known.keySets ? known : { ...known, keySets };
   const { proofs, rows, mismatches } = readProofs(state, report, lesson, receivedAt);
   const targets: TargetMove[] = [];
   const agreesToRenew = report.results.some(({ seq, outcome }) => seq === sync.seq && outcome === 'applied');
+  const latest =
+    report.results.find(({ seq }) => seq === sync.seq) ?? report.results.find(({ seq }) => seq === report.lastSeq);
   const isBack = isFirstOfConnection(sync, report);
+  const shown = { report, rows, certificate, agreesToRenew, latest, isBack, at: receivedAt };
   for (const entry of state.rollouts) {
-    const move = moveTarget(entry, state, { report, rows, certificate, agreesToRenew, isBack, at: receivedAt });
+    const move = moveTarget(entry, state, shown);
     if (move !== undefined) targets.push(move);
   }
   const progressed = proofs.length > 0 || report.trustVersion > sync.trustVersion;

@@ -4,7 +4,7 @@
  * Keyrings jump: the answer depends on the present alone, never on what the device missed. Rollouts only decide when a
  * device may be given what it can still do without; what it cannot do without it gets at once.
  */
-import type { KeyVersionNumber, TrustVersion } from '#schema/ids.ts';
+import type { KeySetName, KeyVersionNumber, TrustVersion } from '#schema/ids.ts';
 import type { DeliveryState, PlannedKeyring, PlannedUpdate } from '#gateway/ports/store/delivery.ts';
 import type {
   Campaign,
@@ -184,6 +184,49 @@ export interface KeyringDifferences {
   readonly opensAt: Date | undefined;
 }
 
+/** The row of a version, if there is one. */
+export function rowOf(rows: Held, keySet: KeySetName, version: KeyVersionNumber): DeviceKeyVersion | undefined {
+  for (const row of rows) if (row.version === version && row.keySet === keySet) return row;
+  return undefined;
+}
+
+const isRetired = ({ state, retiredAt }: KeyVersionRecord): boolean =>
+  state === 'deactivated' && retiredAt !== undefined;
+
+/** What a version asks of a device that holds it in this state, or does not: nothing, for certain. */
+function asksNothing(record: KeyVersionRecord, state: DeviceKeyVersion['state'] | undefined): boolean {
+  switch (state) {
+    case undefined:
+      return record.state === 'destroyed' || isRetired(record);
+    case 'active':
+      return record.state === 'active';
+    case 'stored':
+      return record.state === 'deactivated' && record.retiredAt === undefined;
+    case 'retired':
+      return isRetired(record);
+    case 'destroyed':
+      return record.state === 'destroyed' || isRetired(record);
+    case 'offered':
+      return false;
+  }
+}
+
+/**
+ * Whether the device plainly holds what it should of a key set of which nothing is on its way: so do most devices at most
+ * times, and it is seen without making anything.
+ */
+function isAtRest({ name, versions }: KeySetRecord, rows: Held): boolean {
+  let known = 0;
+  for (const record of versions) {
+    const row = rowOf(rows, name, record.version);
+    if (!asksNothing(record, row?.state)) return false;
+    if (row !== undefined) known += 1;
+  }
+  // A row of a version that the key set does not have is for the longer way.
+  for (const { keySet } of rows) if (keySet === name) known -= 1;
+  return known === 0;
+}
+
 /** All keyrings that differ, of a device as the store knows it. */
 export function keyringDifferences(
   state: Pick<DeliveryState, 'device' | 'keySets' | 'rollouts' | 'versions'>,
@@ -192,6 +235,7 @@ export function keyringDifferences(
   const keyrings: PlannedKeyring[] = [];
   let opensAt: Date | undefined;
   for (const keySet of state.keySets) {
+    if (isAtRest(keySet, state.versions)) continue;
     const held = state.versions.filter((row) => row.keySet === keySet.name);
     const desired = desiredKeyring(keySet, held, state, moment);
     opensAt = sooner(opensAt, desired.opensAt);

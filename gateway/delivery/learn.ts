@@ -8,6 +8,7 @@ import type { KeySetName, KeyVersionNumber } from '#schema/ids.ts';
 import type { Report, ReportedVersion } from '#schema/messages/report.ts';
 import type { DeliveryState, LearnedRevision } from '#gateway/ports/store/delivery.ts';
 import type { DeviceKeyVersion, KeySetRecord, KeyVersionRecord } from '#gateway/ports/store/records.ts';
+import { rowOf } from './desired.ts';
 
 /** In the place of the key-encryption key: nothing is wrapped under any, the bytes are lost. */
 export const LOST_KEK = 'lost';
@@ -97,7 +98,6 @@ function note(entries: readonly string[]): string | undefined {
 export function learnFrom(state: DeliveryState, report: Report, at: Date): Lesson {
   const { sync, memory, keySets } = state;
   const forgotten = isForgotten(state, report);
-  const hasRow = new Set(state.versions.map((row) => `${row.keySet}/${row.version}`));
   const versions: KeyVersionRecord[] = [];
   const revisions: LearnedRevision[] = [];
   const lost = new Map<KeySetName, string[]>();
@@ -115,9 +115,10 @@ export function learnFrom(state: DeliveryState, report: Report, at: Date): Lesso
       }
     }
     for (const one of reported) {
-      const key = `${name}/${one.version}`;
+      if (rowOf(state.versions, name, one.version) !== undefined) continue;
       const known = keySet?.versions.find(({ version }) => version === one.version);
-      if (hasRow.has(key) || (known !== undefined && (forgotten || isGone(known)))) continue;
+      if (known !== undefined && (forgotten || isGone(known))) continue;
+      const key = `${name}/${one.version}`;
       const mine = versions.filter((version) => version.keySet === name).length;
       const mayLearn = forgotten && keySet !== undefined && versions.length < LEARNED_AT_ONCE;
       const isLearned = mayLearn && isBelievable(keySet, one.version, mine);

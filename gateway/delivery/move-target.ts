@@ -9,7 +9,7 @@ import type {
   TargetState,
 } from '#gateway/ports/store/records.ts';
 import { concerns, latecomer } from './decide-dispatch.ts';
-import { isReplacedBy } from './desired.ts';
+import { isReplacedBy, rowOf } from './desired.ts';
 
 const RANK: Readonly<Record<TargetState, number>> = {
   pending: 0,
@@ -41,16 +41,19 @@ function provedState(rollout: RolloutRecord, from: TargetState, proved: ProvedNo
 }
 
 function provedVersion(rollout: KeyVersionRollout, rows: readonly DeviceKeyVersion[]): TargetState | undefined {
-  const mine = rows.filter(({ keySet }) => keySet === rollout.keySet);
-  const now = mine.find(({ version }) => version === rollout.toVersion)?.state;
+  const now = rowOf(rows, rollout.keySet, rollout.toVersion)?.state;
   if (now === 'stored') return 'stored';
   if (now !== 'active') return undefined;
-  const old = mine.filter(({ version, state }) => version < rollout.toVersion && state !== 'offered');
-  const mayAnswer = (states: readonly DeviceKeyVersion['state'][]): boolean =>
-    old.every(({ state }) => states.includes(state));
-  if (old.some(({ state }) => state === 'destroyed') && mayAnswer(['destroyed'])) return 'old-destroyed';
-  if (old.length > 0 && mayAnswer(['retired', 'destroyed'])) return 'old-retired';
-  return 'active';
+  let retired = 0;
+  let destroyed = 0;
+  for (const { keySet, version, state } of rows) {
+    if (keySet !== rollout.keySet || version >= rollout.toVersion || state === 'offered') continue;
+    if (state === 'destroyed') destroyed += 1;
+    else if (state === 'retired') retired += 1;
+    else return 'active';
+  }
+  if (retired > 0) return 'old-retired';
+  return destroyed > 0 ? 'old-destroyed' : 'active';
 }
 
 /**
@@ -71,6 +74,8 @@ function isOvertaken(
   return version !== undefined && version.state !== 'pre-activation' && version.state !== 'active';
 }
 
+type Result = Report['results'][number];
+
 /** What the report shows, for the rollouts. */
 export interface ProvedNow {
   readonly report: Report;
@@ -78,12 +83,12 @@ export interface ProvedNow {
   readonly certificate: VerifiedReport['certificate'];
   /** The device has applied the update that asked it to renew. */
   readonly agreesToRenew: boolean;
+  /** What has become of the latest update, or of the latest that the device knows. */
+  readonly latest: Result | undefined;
   /** It is the first report of a connection. */
   readonly isBack: boolean;
   readonly at: Date;
 }
-
-type Result = Report['results'][number];
 
 /**
  * Why a device refused the last thing that came to it, if nothing in that could be believed, not even its number. Anybody
@@ -92,6 +97,12 @@ type Result = Report['results'][number];
 function unbelieved({ results }: Report): string | undefined {
   const last = results.at(-1);
   return last?.seq === 0 && last.outcome === 'refused' ? last.code : undefined;
+}
+
+/** No report moves it any more: people left it out, or it has come to the end of its path. */
+function isClosed({ kind }: RolloutRecord, state: TargetState): boolean {
+  if (state === 'exempt' || state === 'superseded' || state === 'quarantined') return true;
+  return state === (kind === 'key-version' ? 'old-destroyed' : 'active');
 }
 
 /** Where a target is after the report, and why. */
@@ -127,14 +138,11 @@ export function moveTarget(
   proved: ProvedNow,
 ): TargetMove | undefined {
   const { rollout, target } = entry;
-  const { report } = proved;
+  const { report, latest } = proved;
   // Until all targets are recorded nobody is late: a place taken before would not be the one of the plan.
   if (target === undefined && (rollout.preparedAt === undefined || !concerns(rollout, state))) return undefined;
+  if (target !== undefined && isClosed(rollout, target.state)) return undefined;
   const before: TargetMove = target ?? latecomer(rollout, state, proved.at);
-  if (before.state === 'exempt' || before.state === 'superseded' || before.state === 'quarantined') return undefined;
-  const latest =
-    report.results.find((result) => result.seq === state.sync.seq) ??
-    report.results.find((result) => result.seq === report.lastSeq);
   const overtaken = isOvertaken(rollout, state.keySets, proved.rows);
   const shown = provedState(rollout, before.state, proved);
   const next = nextStanding(rollout, before, latest, { proved: shown, overtaken, unread: unbelieved(report) });

@@ -38,6 +38,22 @@ export interface Afterwards {
   readonly proved: boolean;
 }
 
+function withMoved({ device, rollouts }: DeliveryState, targets: readonly TargetMove[]): DeliveryState['rollouts'] {
+  if (targets.length === 0) return rollouts;
+  return rollouts.map((entry) => {
+    const moved = targets.find(({ rollout }) => rollout === entry.rollout.id);
+    if (moved === undefined) return entry;
+    const target = entry.target ?? {
+      ...moved,
+      device: device.id,
+      reason: undefined,
+      old: 'gone',
+      signedOff: undefined,
+    };
+    return { ...entry, target: { ...target, ...moved } };
+  });
+}
+
 /** When the dispatcher looks at the device next. */
 export function due(
   { state, report, rows, targets, proved }: Afterwards,
@@ -45,18 +61,7 @@ export function due(
   policy: Policy['delivery'],
 ): { readonly dueAt: Date | undefined; readonly attempts: number } {
   const { now } = moment;
-  const rollouts = state.rollouts.map((entry) => {
-    const moved = targets.find(({ rollout }) => rollout === entry.rollout.id);
-    if (moved === undefined) return entry;
-    const target = entry.target ?? {
-      ...moved,
-      device: report.device,
-      reason: undefined,
-      old: 'gone',
-      signedOff: undefined,
-    };
-    return { ...entry, target: { ...target, ...moved } };
-  });
+  const rollouts = withMoved(state, targets);
   const after = { ...state, versions: rows, rollouts };
   const { keyrings, opensAt } = keyringDifferences(after, moment);
   const trust = desiredTrust(after, moment);
@@ -74,7 +79,9 @@ export function due(
       attempts: state.sync.attempts,
     };
   }
-  const progressed = proved || report.trustVersion > state.sync.trustVersion;
+  // A process that has just started knows no time, and what its predecessor was asked in vain says nothing about it.
+  const begins = state.sync.boots[0] !== report.bootId;
+  const progressed = proved || begins || report.trustVersion > state.sync.trustVersion;
   if (progressed || !answersLatest) return { dueAt: now, attempts: 0 };
   // A device that was away may confirm only now what was sent before it left: then the difference is news to it. One
   // attempt more, so that a device that confirms and yet never holds what it should is not asked without end.

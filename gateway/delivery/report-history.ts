@@ -33,10 +33,11 @@ export function regression(state: DeliveryState, report: Report, forgotten = fal
   if (report.trustVersion < state.sync.trustVersion)
     return `trust bundle ${report.trustVersion} after ${state.sync.trustVersion}`;
   if (report.lastSeq < state.sync.lastSeq) return `update ${report.lastSeq} after ${state.sync.lastSeq}`;
+  let ring: Report['keyrings'][number] | undefined;
   for (const row of state.versions) {
-    const reported = report.keyrings
-      .find((ring) => ring.keySet === row.keySet)
-      ?.versions.find((version) => version.version === row.version);
+    // Rows come by key set.
+    if (ring?.keySet !== row.keySet) ring = report.keyrings.find(({ keySet }) => keySet === row.keySet);
+    const reported = ring?.versions.find(({ version }) => version === row.version);
     if (!forgotten && isHeld(row.state) && reported === undefined)
       return `${row.keySet} version ${row.version} is gone`;
     if (row.state === 'destroyed' && reported !== undefined && reported.state !== 'destroyed')

@@ -2,6 +2,7 @@
 import type { Report, ReportedKeyring } from '#schema/messages/report.ts';
 import type { DeliveryState, VersionProof } from '#gateway/ports/store/delivery.ts';
 import type { DeviceKeyVersion, KeySetRecord, KeyVersionRecord } from '#gateway/ports/store/records.ts';
+import { rowOf } from './desired.ts';
 import { isLost, type Lesson } from './learn.ts';
 
 export interface Proved {
@@ -20,36 +21,37 @@ function expectedKcv(
 }
 
 export function readProofs(state: DeliveryState, report: Report, { gone }: Lesson, at: Date): Proved {
-  const rows = new Map(state.versions.map((row) => [`${row.keySet}/${row.version}`, row]));
+  let rows = state.versions;
   const proofs: VersionProof[] = [];
   const mismatches: string[] = [];
+  const put = (proof: VersionProof): void => {
+    proofs.push(proof);
+    const before = rowOf(rows, proof.keySet, proof.version);
+    const after = { ...proof, changedAt: at };
+    rows = before === undefined ? [...rows, after] : rows.map((row) => (row === before ? after : row));
+  };
   const prove = (ring: ReportedKeyring): void => {
     const keySet = state.keySets.find((entry) => entry.name === ring.keySet);
     for (const reported of ring.versions) {
-      const key = `${ring.keySet}/${reported.version}`;
-      const row = rows.get(key);
+      const row = rowOf(rows, ring.keySet, reported.version);
       const known = keySet?.versions.find(({ version }) => version === reported.version);
       // A device proves what the gateway has made, nothing else: its inventions would fill the store.
       if (row === undefined && known === undefined) continue;
       const expected = expectedKcv(keySet, row, known);
       if (reported.state !== 'destroyed' && expected !== undefined && reported.kcv !== expected) {
         const isLostHere = known !== undefined && isLost(known);
-        if (!isLostHere || row?.kcv !== reported.kcv) mismatches.push(key);
+        if (!isLostHere || row?.kcv !== reported.kcv) mismatches.push(`${ring.keySet}/${reported.version}`);
         // Of a version that only devices hold, nobody knows which of two values is the right one.
         if (!isLostHere) continue;
       }
       if (row?.state === reported.state) continue;
-      const kcv = reported.kcv ?? row?.kcv;
-      proofs.push({ keySet: ring.keySet, version: reported.version, state: reported.state, kcv });
-      rows.set(key, { keySet: ring.keySet, version: reported.version, state: reported.state, kcv, changedAt: at });
+      const { version, state: proved } = reported;
+      put({ keySet: ring.keySet, version, state: proved, kcv: reported.kcv ?? row?.kcv });
     }
   };
   for (const ring of report.keyrings) prove(ring);
   for (const { keySet, version } of gone) {
-    const key = `${keySet}/${version}`;
-    const kcv = rows.get(key)?.kcv;
-    proofs.push({ keySet, version, state: 'destroyed', kcv });
-    rows.set(key, { keySet, version, state: 'destroyed', kcv, changedAt: at });
+    put({ keySet, version, state: 'destroyed', kcv: rowOf(rows, keySet, version)?.kcv });
   }
-  return { proofs, rows: [...rows.values()], mismatches };
+  return { proofs, rows, mismatches };
 }

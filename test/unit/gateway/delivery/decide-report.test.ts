@@ -108,6 +108,28 @@ describe('one history of reports', () => {
   });
 });
 
+describe('where a device and its twin have spoken from', () => {
+  const twin = { ...next([versionOf(1, 'active')]), previous: sha256('of the twin') };
+
+  test('given reports from several addresses, then the quarantine names this one and those before, each once', () => {
+    const state = deliveryOf({ sync: sync({ reportedFrom: ['10.0.0.1', '10.0.0.2'], address: '10.0.0.9' }) });
+    expect(decide(state, twin, { address: '10.0.0.9' })).toMatchObject({
+      kind: 'quarantine',
+      audit: [{ source: '10.0.0.9', details: { addresses: ['10.0.0.9', '10.0.0.1', '10.0.0.2'] } }],
+    });
+  });
+
+  test('given accepted reports, then the latest few addresses are kept', () => {
+    const from = (address: string | undefined, before: readonly string[]): unknown => {
+      const outcome = decide(deliveryOf({ sync: sync({ reportedFrom: before }) }), next([versionOf(1, 'active')]), { address });
+      return outcome.kind === 'accepted' ? outcome.reportedFrom : outcome.kind;
+    };
+    expect(from('d', ['c', 'b', 'd', 'a'])).toEqual(['d', 'c', 'b', 'a']);
+    expect(from('e', ['d', 'c', 'b', 'a'])).toEqual(['e', 'd', 'c', 'b']);
+    expect(from(undefined, ['a'])).toEqual(['a']);
+  });
+});
+
 describe('boots of one device', () => {
   const [before, latest] = [crypto.randomUUID(), crypto.randomUUID()];
   const state = deliveryOf({ sync: sync({ boots: [latest, before] }) });
@@ -324,6 +346,15 @@ describe('what a report proves', () => {
     const outcome = decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(42) }));
     expect(outcome.kind === 'accepted' && outcome.dueAt !== undefined && outcome.dueAt > second(102)).toBe(true);
     expect(outcome).toMatchObject({ attempts: 2 });
+  });
+
+  test('given a device asked often and in vain, when it reports after a restart, then it is answered at once and learns the time', () => {
+    const state = rotating('offered', { sync: sync({ seq: 42, lastSeq: 42, attempts: 9 }) });
+    const untimed = { lastSeq: Seq.parse(42), clock: { now: second(100).toISOString(), trusted: false } };
+    const goesOn = decide(state, next([versionOf(1, 'active')], untimed), { receivedAt: second(100) });
+    expect(goesOn).toMatchObject({ kind: 'accepted', attempts: 9 });
+    const restarted = next([versionOf(1, 'active')], { ...untimed, bootId: crypto.randomUUID() });
+    expect(decide(state, restarted, { receivedAt: second(100) })).toMatchObject({ dueAt: second(100), attempts: 0 });
   });
 });
 
