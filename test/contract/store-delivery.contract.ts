@@ -97,6 +97,40 @@ export function deliveryContract(current: CurrentStore): void {
     ]);
   });
 
+  it('given versions that only a device holds, when they are learned, then the next report of the batch is decided with them', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const [one, two] = [await enrol(store, 'egm-1'), await enrol(store, 'egm-2')];
+    await addKeySet(store);
+    const lost = keyVersion(5, { state: 'deactivated', wrapped: undefined, kek: 'lost' });
+    const learned = { versions: [lost], revisions: [{ keySet: WALLET, above: second(999).getTime() }] };
+    const seen: unknown[] = [];
+    await store.recordReports([verified(report('egm-1', 1), one), verified(report('egm-2', 1), two)], (state) => {
+      seen.push(state.keySets.map(({ versions }) => versions.map((entry) => entry.version)));
+      return accepted(state.device.id === 'egm-1' ? { learned, proofs: [proof(5, 'active')] } : {});
+    });
+    expect(seen).toEqual([[[1]], [[1, 5]]]);
+    const keySet = await store.keySet(WALLET);
+    expect(keySet?.versions.at(-1)).toEqual(lost);
+    expect(keySet?.revision).toBe(second(999).getTime() + 1);
+    expect((await store.device(deviceId('egm-1')))?.versions).toMatchObject([{ version: 5, state: 'active' }]);
+  });
+
+  it('given updates that were sent, when a report is decided on, then the decision can tell them from others', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2');
+    const certificate = await enrol(store, 'egm-1');
+    await store.appendTrustBundle(trustBundle(1, null), second(1), event('trust.publish'));
+    const update = { seq: 7, sha256: sha256('body'), issuedAt: second(20), offered: [] };
+    await store.recordUpdates([
+      { ...update, device: deviceId('egm-1') },
+      { ...update, device: deviceId('egm-2'), seq: 8 },
+    ]);
+    const memory = (await deliveryState(store, certificate))?.memory;
+    expect([7, 8, 9].map((seq) => memory?.sent(seq))).toEqual([true, false, false]);
+    expect([memory?.published(trust(1)), memory?.published(trust(2))]).toEqual([true, false]);
+  });
+
   it('given an accepted report, when it is recorded, then the device stands as it says', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1');

@@ -41,6 +41,17 @@ export function governanceContract(current: CurrentStore): void {
     expect([next.version, (await store.currentPolicy())?.policy.tickets.validity]).toEqual([2, 3_600_000]);
   });
 
+  it('given devices, when it is asked whether any was heard since, then only reports of enrolled ones count', async () => {
+    const { store } = current();
+    expect(await store.isHeardSince(second(500)), 'nobody can have reported').toBe(true);
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    expect(await store.isHeardSince(second(500))).toBe(true);
+    await recordReport(store, certificate, 1, accepted());
+    expect([await store.isHeardSince(second(101)), await store.isHeardSince(second(102))]).toEqual([true, false]);
+    expect(await store.restoration()).toBeUndefined();
+  });
+
   it('given a key set, when a policy changes or repeats it, then its revision rises only with a change', async () => {
     const { store } = current();
     await store.applyPolicy(policyInput(), [keySetChange()], [], event('policy.apply'));

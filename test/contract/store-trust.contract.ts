@@ -39,6 +39,32 @@ export function trustContract(current: CurrentStore): void {
     expect((await store.device(deviceId('egm-1')))?.sync.dueAt).toEqual(second(1));
   });
 
+  it('given devices that report later bundles, when it is asked who is ahead, then the furthest enrolled one is named', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1', 'egm-2', 'egm-3');
+    for (const [id, held] of [
+      ['egm-1', 4],
+      ['egm-2', 6],
+      ['egm-3', 9],
+    ] as const) {
+      const certificate = await enrol(store, id);
+      const message = report(id, 1, { trustVersion: trust(held) });
+      await store.recordReports([verified(message, certificate)], () => accepted());
+    }
+    const contained = { kind: 'quarantined', code: 'report.forked' } as const;
+    const change = {
+      kind: 'change',
+      state: contained,
+      revokeCertificates: undefined,
+      resetHistory: false,
+      audit: [],
+    } as const;
+    await store.decideDevice(deviceId('egm-3'), second(9), () => change);
+    expect(await store.devicesAhead(trust(3))).toEqual({ devices: 2, first: 'egm-2', highest: 6 });
+    expect(await store.devicesAhead(trust(5))).toEqual({ devices: 1, first: 'egm-2', highest: 6 });
+    expect(await store.devicesAhead(trust(6)), 'one that is contained blocks nothing').toBeUndefined();
+  });
+
   it('given a trust bundle, when one that forks, skips or repeats is appended, then it is refused; the next link is not', async () => {
     const { store } = current();
     await store.appendTrustBundle(trustBundle(1, null), second(1), event('trust.publish'));

@@ -9,7 +9,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { backupDatabase, restoreDatabase, type RestoreSummary } from '#gateway/installation/backup.ts';
 import { DeviceId, TrustVersion } from '#schema/ids.ts';
 import { systemClock } from '#schema/runtime/clock.ts';
-import { croupierProgram } from '#test/unit/gateway/cli/programs.ts';
+import { croupier, croupierProgram, type Ended } from '#test/unit/gateway/cli/programs.ts';
+import { freshCsr, requestCertificate } from '#test/support/est-request.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 import { REPORT_MAC, startCasino, WALLET, type Casino } from '#test/support/casino.ts';
 
@@ -230,7 +231,11 @@ describe('given a gateway that is restored from a backup', () => {
       contained: ['egm-1', 'egm-2'],
       abandoned: `${summary.abandoned?.seq}:${summary.abandoned?.hash}`,
     });
-    expect(ticket?.code).toBeDefined();
+    if (ticket === undefined) throw new Error('egm-9 has no ticket');
+    await casino.device('egm-9').off();
+    expect(await requestCertificate(ticket, await freshCsr('egm-9'))).toMatchObject({ status: 401 });
+    const fresh = await casino.newTicket('egm-9');
+    expect(await requestCertificate(fresh, await freshCsr('egm-9'))).toMatchObject({ status: 200 });
   });
 
   test('when a certificate was issued since, then its request is parked with an alert, and an engineer lets it in', async () => {
@@ -261,12 +266,14 @@ describe('given a gateway that is restored from a backup', () => {
 });
 
 describe('given croupier backup and croupier restore', () => {
-  const run = (...args: readonly string[]) => croupierProgram('--data', casino.data.root, '--json', ...args);
-  const refused = async (code: string, ...args: readonly string[]): Promise<void> => {
-    const { exitCode, stdout } = await run(...args);
+  const own = (): readonly string[] => ['--data', casino.data.root, '--json'];
+  const run = (...args: readonly string[]) => croupier(...own(), ...args);
+  const isRefused = (code: string, { exitCode, stdout }: Ended): void => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code } });
     expect(exitCode).not.toBe(0);
   };
+  const refused = async (code: string, ...args: readonly string[]): Promise<void> =>
+    isRefused(code, await run(...args));
 
   test('when the gateway runs, or the file is no whole backup of this realm, then nothing is changed; else it is', async () => {
     const file = backupFile();
@@ -274,7 +281,7 @@ describe('given croupier backup and croupier restore', () => {
     expect(JSON.parse(taken.stdout), taken.stderr).toMatchObject({ file, head: { hash: expect.any(String) } });
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     await refused('input.invalid', 'backup', file);
-    await refused('data.in-use', 'restore', file, '--yes');
+    isRefused('data.in-use', await croupierProgram(...own(), 'restore', file, '--yes'));
     for (const id of floorOn()) await casino.device(id).off();
     await casino.stopGateway();
     await refused('input.invalid', 'restore', file);

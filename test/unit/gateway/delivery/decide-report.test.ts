@@ -121,7 +121,9 @@ describe('where a device and its twin have spoken from', () => {
 
   test('given accepted reports, then the latest few addresses are kept', () => {
     const from = (address: string | undefined, before: readonly string[]): unknown => {
-      const outcome = decide(deliveryOf({ sync: sync({ reportedFrom: before }) }), next([versionOf(1, 'active')]), { address });
+      const outcome = decide(deliveryOf({ sync: sync({ reportedFrom: before }) }), next([versionOf(1, 'active')]), {
+        address,
+      });
       return outcome.kind === 'accepted' ? outcome.reportedFrom : outcome.kind;
     };
     expect(from('d', ['c', 'b', 'd', 'a'])).toEqual(['d', 'c', 'b', 'a']);
