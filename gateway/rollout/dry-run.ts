@@ -7,9 +7,11 @@ import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
 import { earliestWaves } from './forecast.ts';
 import { gatesOf, shareInWords, whatInWords } from './in-words.ts';
 import { leftBehind, type LeftBehind } from './left-behind.ts';
-import { concerns, type PlannedChange } from './plan.ts';
-import { assignWaves, examinePlan, type Assignment } from './waves.ts';
+import type { PlannedChange } from './plan.ts';
+import { targetsAmong } from './targets.ts';
+import { placing, type Assignment } from './waves.ts';
 import { createWindows } from './window.ts';
+import { finish, forEachInWork, type Work } from './work.ts';
 
 export interface DryRunRequest {
   readonly change: PlannedChange;
@@ -74,45 +76,55 @@ type Placed = Assignment & { readonly at: PlanDevice };
 const instant = (date: Date | undefined): string | null => date?.toISOString() ?? null;
 const countIf = <Item>(items: readonly Item[], test: (item: Item) => boolean): number => items.filter(test).length;
 
-function placedByWave(plan: RolloutPlan, targets: readonly PlanDevice[], seed: string): readonly (readonly Placed[])[] {
-  const byId = new Map(targets.map((device) => [device.id, device]));
+function* placedByWave(
+  plan: RolloutPlan,
+  targets: readonly PlanDevice[],
+  places: readonly Assignment[],
+): Work<readonly (readonly Placed[])[]> {
+  const byId = new Map<DeviceId, PlanDevice>();
+  yield* forEachInWork(targets, (device) => void byId.set(device.id, device));
   const waves: Placed[][] = plan.waves.map(() => []);
-  for (const assignment of assignWaves(plan, targets, seed)) {
-    const at = byId.get(assignment.device);
-    if (at !== undefined) waves[assignment.wave]?.push({ ...assignment, at });
-  }
+  yield* forEachInWork(places, (place) => {
+    const at = byId.get(place.device);
+    if (at !== undefined) waves[place.wave]?.push({ ...place, at });
+  });
   return waves;
 }
 
-function offlineOf(plan: RolloutPlan, waves: readonly (readonly Placed[])[]): DryRun['offline'] {
-  return waves
-    .flatMap((wave) => wave.filter(({ at }) => !at.connected))
-    .sort((a, b) => (a.at.lastSeenAt?.getTime() ?? 0) - (b.at.lastSeenAt?.getTime() ?? 0))
-    .map(({ device, wave, at }) => ({ device, wave: plan.waves[wave]?.name ?? '', since: instant(at.lastSeenAt) }));
+function* membersOf(wave: readonly Placed[]): Work<readonly DryRunMember[]> {
+  const members: DryRunMember[] = [];
+  yield* forEachInWork(wave, ({ device, at }) => {
+    members.push({ device, connected: at.connected, lastSeenAt: instant(at.lastSeenAt) });
+  });
+  return members;
 }
 
-/** What would happen, for `croupier rollout plan`: a plan that cannot be carried out is shown with its errors. */
-export function dryRun(request: DryRunRequest): DryRun {
+function* offlineOf(plan: RolloutPlan, waves: readonly (readonly Placed[])[]): Work<DryRun['offline']> {
+  const absent = waves
+    .flatMap((wave) => wave.filter(({ at }) => !at.connected))
+    .sort((a, b) => (a.at.lastSeenAt?.getTime() ?? 0) - (b.at.lastSeenAt?.getTime() ?? 0));
+  yield undefined;
+  const offline: DryRun['offline'][number][] = [];
+  yield* forEachInWork(absent, ({ device, wave, at }) => {
+    offline.push({ device, wave: plan.waves[wave]?.name ?? '', since: instant(at.lastSeenAt) });
+  });
+  return offline;
+}
+
+/** As `dryRun`, interruptibly. */
+export function* dryRunning(request: DryRunRequest): Work<DryRun> {
   const { change, plan, planSha256, selector, devices, policy, now, startAt, open } = request;
-  const targets = devices.filter((device) => concerns(change, selector, device));
-  const waves = placedByWave(plan, targets, planSha256);
+  const targets = yield* targetsAmong(devices, change, selector);
+  const { places, findings } = yield* placing(plan, targets, planSha256);
+  const placed = yield* placedByWave(plan, targets, places);
   const windows = createWindows(plan.windows === 'respect' ? policy.rollouts.windows : {});
-  const times = earliestWaves(
-    plan,
-    waves.map((wave) => wave.map(({ position, at }) => ({ position, site: at.site, connected: at.connected }))),
-    windows,
-    startAt > now ? startAt : now,
+  const sites = placed.map((wave) =>
+    wave.map(({ position, at: { site, connected } }) => ({ position, site, connected })),
   );
-  const { errors, warnings } = examinePlan(plan, targets);
-  return {
-    change: change.kind,
-    what: whatInWords(change),
-    plan,
-    planSha256,
-    startAt: startAt.toISOString(),
-    targets: targets.length,
-    connected: countIf(targets, ({ connected }) => connected),
-    waves: waves.map((wave, index) => ({
+  const times = yield* earliestWaves(plan, sites, windows, startAt > now ? startAt : now);
+  const waves: DryRunWave[] = [];
+  for (const [index, wave] of placed.entries()) {
+    waves.push({
       name: plan.waves[index]?.name ?? '',
       share: shareInWords(plan.waves[index]),
       soakMs: plan.waves[index]?.soakMs ?? 0,
@@ -121,20 +133,27 @@ export function dryRun(request: DryRunRequest): DryRun {
       services: countIf(wave, ({ service }) => service),
       opensAt: instant(times[index]?.opensAt),
       beginsAt: instant(times[index]?.beginsAt),
-      members: wave.map(({ device, at }) => ({
-        device,
-        connected: at.connected,
-        lastSeenAt: instant(at.lastSeenAt),
-      })),
-    })),
-    gates: gatesOf(
-      change,
-      plan,
-      waves.flat().flatMap(({ device, service }) => (service ? [device] : [])),
-    ),
-    offline: offlineOf(plan, waves),
-    leftBehind: leftBehind(change, selector, devices, policy, now),
-    errors,
-    warnings: [...open.map(({ id, state }) => `rollout ${id} of the same thing is open (${state})`), ...warnings],
+      members: yield* membersOf(wave),
+    });
+  }
+  const services = placed.flatMap((wave) => wave.flatMap(({ device, service }) => (service ? [device] : [])));
+  const rivals = open.map(({ id, state }) => `rollout ${id} of the same thing is open (${state})`);
+  return {
+    change: change.kind,
+    what: whatInWords(change),
+    plan,
+    planSha256,
+    startAt: startAt.toISOString(),
+    targets: targets.length,
+    connected: countIf(targets, ({ connected }) => connected),
+    waves,
+    gates: gatesOf(change, plan, services),
+    offline: yield* offlineOf(plan, placed),
+    leftBehind: yield* leftBehind(change, selector, devices, policy, now),
+    errors: findings.errors,
+    warnings: [...rivals, ...findings.warnings],
   };
 }
+
+/** What would happen, for `croupier rollout plan`: a plan that cannot be carried out is shown with its errors. */
+export const dryRun = (request: DryRunRequest): DryRun => finish(dryRunning(request));

@@ -4,6 +4,7 @@ import type { ClassPolicy, Policy } from '#schema/policy.ts';
 import { selects, type Selector } from '#schema/rollout-plan.ts';
 import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
 import { concerns, type PlannedChange } from './plan.ts';
+import { forEachInWork, type Work } from './work.ts';
 
 export interface LeftBehind {
   readonly why: string;
@@ -36,20 +37,20 @@ function reason(
 }
 
 /** Devices that the change does not reach, by reason, in the order in which the reasons come up. */
-export function leftBehind(
+export function* leftBehind(
   change: PlannedChange,
   selector: Selector,
   devices: readonly PlanDevice[],
   policy: Policy,
   now: Date,
-): readonly LeftBehind[] {
+): Work<readonly LeftBehind[]> {
   const byReason = new Map<string, DeviceId[]>();
-  for (const device of devices) {
+  yield* forEachInWork(devices, (device) => {
     const why = reason(change, selector, device, policy, now);
-    if (why === undefined) continue;
+    if (why === undefined) return;
     const known = byReason.get(why);
     if (known === undefined) byReason.set(why, [device.id]);
     else known.push(device.id);
-  }
+  });
   return [...byReason].map(([why, named]) => ({ why, devices: named }));
 }

@@ -7,11 +7,12 @@ import { canonicalJson } from '#schema/runtime/canonical-json.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { Campaign, RolloutRecord } from '#gateway/ports/store/records.ts';
-import { dryRun, type DryRun } from './dry-run.ts';
-import { concerns, planHash, resolvePlan, type PlannedChange } from './plan.ts';
+import { dryRunning, type DryRun } from './dry-run.ts';
+import { planHash, resolvePlan, type PlannedChange } from './plan.ts';
 import { devicesOf } from './prepare.ts';
-import { selectorOf } from './targets.ts';
-import { checkPlan } from './waves.ts';
+import { selectorOf, targetsAmong } from './targets.ts';
+import { examining, requireSound } from './waves.ts';
+import { inTurns } from './work.ts';
 
 export interface PlanningPorts {
   readonly store: Store;
@@ -84,11 +85,8 @@ async function reachOf(store: Store, change: PlannedChange): Promise<Selector> {
 export async function checkedPlan(ports: PlanningPorts, change: PlannedChange, asked: AskedTerms): Promise<Planned> {
   const terms = planned(ports, change, asked);
   const selector = await reachOf(ports.store, change);
-  const devices = await devicesOf(ports.store, selector);
-  checkPlan(
-    terms.plan,
-    devices.filter((device) => concerns(change, selector, device)),
-  );
+  const targets = await inTurns(targetsAmong(await devicesOf(ports.store, selector), change, selector));
+  requireSound(terms.plan, await inTurns(examining(terms.plan, targets, terms.planSha256)));
   return terms;
 }
 
@@ -96,7 +94,7 @@ export async function checkedPlan(ports: PlanningPorts, change: PlannedChange, a
 export async function planFor(ports: PlanningPorts, change: PlannedChange, asked: AskedTerms): Promise<DryRun> {
   const { plan, planSha256, startAt } = planned(ports, change, asked);
   const { store, clock } = ports;
-  return dryRun({
+  const request = {
     change,
     plan,
     planSha256,
@@ -106,5 +104,6 @@ export async function planFor(ports: PlanningPorts, change: PlannedChange, asked
     now: clock.now(),
     startAt,
     open: rivalsOf(change, await store.rollouts(true, OPEN_LIMIT)),
-  });
+  };
+  return inTurns(dryRunning(request));
 }

@@ -6,7 +6,8 @@ import type { PlanDevice, RolloutOutcome } from '#gateway/ports/store/rollouts.t
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { rolloutEvent } from './decide.ts';
 import { progressOf } from './progress.ts';
-import { selectorOf, targetsOf } from './targets.ts';
+import { choosingTargets, selectorOf } from './targets.ts';
+import { inTurns } from './work.ts';
 
 /** Devices or targets in one go: some milliseconds of the event loop. */
 const PAGE = 500;
@@ -31,7 +32,7 @@ export async function devicesOf(store: Store, selector: Selector): Promise<reado
 export async function prepareRollout(store: Store, clock: Clock, rollout: RolloutRecord): Promise<RolloutOutcome> {
   const keySet = rollout.kind === 'key-version' ? await store.keySet(rollout.keySet) : undefined;
   const selector = selectorOf(rollout, keySet);
-  const targets = targetsOf(rollout, selector, await devicesOf(store, selector));
+  const targets = await inTurns(choosingTargets(rollout, selector, await devicesOf(store, selector)));
   for (let from = 0; from < targets.length; from += PAGE) {
     await store.addTargets(rollout.id, targets.slice(from, from + PAGE), clock.now());
     await breathe();

@@ -5,6 +5,7 @@ import type { DeviceId } from '#schema/ids.ts';
 import { selects, type RolloutPlan, type Selector } from '#schema/rollout-plan.ts';
 import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
 import { planFaults } from './plan.ts';
+import { finish, forEachInWork, type Work } from './work.ts';
 
 /** The class of servers that share keys with devices: they must have a change before it is activated. */
 export const SERVICE_CLASS = 'service';
@@ -37,11 +38,30 @@ const countOf = (count: number, what: string): string => `${count} ${what}${coun
 
 const isService = (device: Placeable): boolean => device.class === SERVICE_CLASS;
 
-function inOrder<Device extends Placeable>(devices: readonly Device[], seed: string): Device[] {
-  return devices
-    .map((device) => ({ device, rank: rankOf(seed, device.id) }))
-    .sort((a, b) => a.rank - b.rank || (a.device.id < b.device.id ? -1 : 1))
-    .map(({ device }) => device);
+/** Ranks are spread evenly, so that many small parts are sorted instead of one large one. */
+const BUCKETS = 64;
+const RANKS = 2 ** 48;
+
+interface Ranked<Device> {
+  readonly device: Device;
+  readonly rank: number;
+}
+
+const byRank = <Device extends Placeable>(a: Ranked<Device>, b: Ranked<Device>): number =>
+  a.rank - b.rank || (a.device.id < b.device.id ? -1 : 1);
+
+function* inOrder<Device extends Placeable>(devices: readonly Device[], seed: string): Work<readonly Device[]> {
+  const buckets: Ranked<Device>[][] = Array.from({ length: BUCKETS }, () => []);
+  yield* forEachInWork(devices, (device) => {
+    const rank = rankOf(seed, device.id);
+    buckets[Math.floor((rank / RANKS) * BUCKETS)]?.push({ device, rank });
+  });
+  const ordered: Device[] = [];
+  for (const bucket of buckets) {
+    for (const { device } of bucket.sort(byRank)) ordered.push(device);
+    yield undefined;
+  }
+  return ordered;
 }
 
 interface Selecting {
@@ -55,18 +75,18 @@ const selecting = (plan: RolloutPlan): readonly Selecting[] =>
 const selectedBy = (waves: readonly Selecting[], device: Placeable): number | undefined =>
   waves.find(({ selector }) => selects(selector, device))?.wave;
 
-function divide<Device extends Placeable>(
+function* divide<Device extends Placeable>(
   plan: RolloutPlan,
   devices: readonly Device[],
   seed: string,
-): Division<Device> {
+): Work<Division<Device>> {
   const members: Device[][] = plan.waves.map(() => []);
   const remaining: Device[] = [];
   const selectors = selecting(plan);
-  for (const device of inOrder(devices, seed)) {
+  yield* forEachInWork(yield* inOrder(devices, seed), (device) => {
     const wave = selectedBy(selectors, device) ?? (isService(device) ? 0 : -1);
     (members[wave] ?? remaining).push(device);
-  }
+  });
   const short: Division<Device>['short'][number][] = [];
   let taken = 0;
   let percent = 0;
@@ -92,6 +112,27 @@ function divide<Device extends Placeable>(
   return { members, missed: rest === undefined ? remaining.slice(taken) : [], short };
 }
 
+function* placesIn<Device extends Placeable>({ members, missed }: Division<Device>): Work<readonly Assignment[]> {
+  const places: Assignment[] = [];
+  for (const [wave, own] of members.entries()) {
+    const all = wave === members.length - 1 ? [...own, ...missed] : own;
+    const ordered = [...all.filter(isService), ...all.filter((device) => !isService(device))];
+    yield* forEachInWork(ordered, (device, position) => {
+      places.push({ device: device.id, wave, position, service: isService(device) });
+    });
+  }
+  return places;
+}
+
+/** As `assignWaves`, interruptibly. */
+export function* assigning(
+  plan: RolloutPlan,
+  devices: readonly Placeable[],
+  seed: string,
+): Work<readonly Assignment[]> {
+  return yield* placesIn(yield* divide(plan, devices, seed));
+}
+
 /**
  * Gives every device its wave and its place in it. A selector takes its devices first (the first one that names the
  * device); services that none takes belong to the first wave, since they must have the change before it is activated;
@@ -100,17 +141,7 @@ function divide<Device extends Placeable>(
  * order of `devices` does not matter.
  */
 export function assignWaves(plan: RolloutPlan, devices: readonly Placeable[], seed: string): readonly Assignment[] {
-  const { members, missed } = divide(plan, devices, seed);
-  return members.flatMap((wave, index) => {
-    const all = index === members.length - 1 ? [...wave, ...missed] : wave;
-    const ordered = [...all.filter(isService), ...all.filter((device) => !isService(device))];
-    return ordered.map((device, position) => ({
-      device: device.id,
-      wave: index,
-      position,
-      service: isService(device),
-    }));
-  });
+  return finish(assigning(plan, devices, seed));
 }
 
 /**
@@ -189,24 +220,50 @@ function cautions(
   return warnings;
 }
 
-/**
- * What is wrong with carrying out the plan on these devices, and what is worth knowing before. Thresholds alone make no
- * plan impossible, since a wave all of whose targets store the change meets any; a sample that a wave never reaches does.
- */
-export function examinePlan(plan: RolloutPlan, devices: readonly PlanDevice[]): PlanFindings {
-  const division = divide(plan, devices, '');
+function findingsOf(plan: RolloutPlan, devices: readonly PlanDevice[], division: Division<PlanDevice>): PlanFindings {
   return {
     errors: [...planFaults(plan), ...(devices.length === 0 ? [] : misfits(plan, devices, division))],
     warnings: cautions(plan, devices, division),
   };
 }
 
+/** As `examinePlan`, interruptibly. */
+export function* examining(plan: RolloutPlan, devices: readonly PlanDevice[], seed: string): Work<PlanFindings> {
+  const division = yield* divide(plan, devices, seed);
+  yield undefined;
+  return findingsOf(plan, devices, division);
+}
+
+/** As `assignWaves` and `examinePlan` together, interruptibly. */
+export function* placing(
+  plan: RolloutPlan,
+  devices: readonly PlanDevice[],
+  seed: string,
+): Work<{ readonly places: readonly Assignment[]; readonly findings: PlanFindings }> {
+  const division = yield* divide(plan, devices, seed);
+  const places = yield* placesIn(division);
+  return { places, findings: findingsOf(plan, devices, division) };
+}
+
 /**
- * Refuses a plan that cannot be carried out on these devices; answers the warnings.
+ * What is wrong with carrying out the plan on these devices, and what is worth knowing before. Thresholds alone make no
+ * plan impossible, since a wave all of whose targets store the change meets any; a sample that a wave never reaches does.
+ * Who is in a wave follows from the seed; whether the plan fits does not.
+ */
+export function examinePlan(plan: RolloutPlan, devices: readonly PlanDevice[], seed = ''): PlanFindings {
+  return finish(examining(plan, devices, seed));
+}
+
+/**
+ * Refuses a plan that cannot be carried out; answers the warnings.
  * Errors: `rollout.plan-invalid`, whose message names every fault.
  */
-export function checkPlan(plan: RolloutPlan, devices: readonly PlanDevice[]): readonly string[] {
-  const { errors, warnings } = examinePlan(plan, devices);
+export function requireSound(plan: RolloutPlan, { errors, warnings }: PlanFindings): readonly string[] {
   if (errors.length > 0) throw new CroupierError('rollout.plan-invalid', `plan ${plan.name}: ${errors.join('; ')}`);
   return warnings;
+}
+
+/** Refuses a plan that cannot be carried out on these devices. Errors: those of `requireSound`. */
+export function checkPlan(plan: RolloutPlan, devices: readonly PlanDevice[]): readonly string[] {
+  return requireSound(plan, examinePlan(plan, devices));
 }
