@@ -63,7 +63,7 @@ describe('docs/cli.md', () => {
     const { exitCode, stdout } = await croupier(...words, '--help');
     expect(exitCode).toBe(0);
     const section = (title: string): string => new RegExp(`^${title}:\\n((?: .*\\n?)+)`, 'm').exec(stdout)?.[1] ?? '';
-    const names = [...section('Commands').matchAll(/^ {2}([a-z]+)\b/gm)]
+    const names = [...section('Commands').matchAll(/^ {2}([a-z]+(?:-[a-z]+)*)\b/gm)]
       .map((match) => match[1] ?? '')
       .filter((name) => name !== 'help');
     const options = [...section('Options').matchAll(/^ {2}(?:-\w, )?(--[a-z0-9-]+)/gm)]
