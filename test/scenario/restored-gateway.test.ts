@@ -2,7 +2,7 @@
  * The gateway is restored from last week's backup while its floor has gone on: sequence and counters go on upwards,
  * desired and reported meet again, nothing is issued twice. docs/restore.md says the same to people.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { copyFile, readFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -77,7 +77,7 @@ const states = async (): Promise<Record<number, string>> =>
   );
 
 /** No number of anything was given out for two things, before the restoration and after it together. */
-async function nothingTwice(summary: RestoreSummary): Promise<void> {
+async function nothingTwice(summary: Pick<RestoreSummary, 'aside'>): Promise<void> {
   note();
   for (const [version, values] of seen) expect([...values], version).toHaveLength(1);
   const [before, after] = [sent(summary.aside ?? ''), sent(casino.config.store.path)];
@@ -178,6 +178,30 @@ describe('given a gateway that is restored from a backup', () => {
     for (const device of casino.devices.values()) expect(device.holds(), device.id).toContain(`${toVersion} active`);
     expect(refusals()).toEqual([]);
     await nothingTwice(summary);
+  });
+
+  test('when somebody copied the file back by hand, then what devices report is enough to meet again', async () => {
+    await backupDatabase(casino.config, backupFile(), systemClock);
+    await casino.rotateUntil('active');
+    await casino.rotateUntil('active');
+    await casino.untilConverged();
+    note();
+    await casino.stopGateway();
+    const { path: file } = casino.config.store;
+    const aside = `${file}.aside`;
+    await casino.replaceDatabase(async () => {
+      await rename(file, aside);
+      await copyFile(backupFile(), file);
+    });
+    await casino.startGateway();
+    await casino.until(async () => (await states())[3] !== undefined, states);
+    await casino.untilConverged();
+    const { toVersion } = await casino.keyRollout(await casino.rotateUntil('active'));
+    expect(toVersion, 'the numbers that devices hold are taken').toBe(4);
+    await casino.untilConverged();
+    for (const device of casino.devices.values()) expect(device.holds(), device.id).toContain('4 active');
+    expect(refusals()).toEqual([]);
+    await nothingTwice({ aside });
   });
 
   test('when links were published through it, then its own files bring them back at its start', async () => {
