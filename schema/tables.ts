@@ -337,21 +337,37 @@ export const rolloutTallies = sqliteTable(
   ],
 );
 
-/** What became of each target, step by step; kept by a trigger. What became of the rollout itself is in the audit. */
+/**
+ * What became of a rollout and of each of its targets, in order. Steps of targets are kept by triggers; those of the
+ * rollout itself, which have no device, come with the audit records of the same transaction.
+ */
 export const rolloutHistory = sqliteTable(
   'rollout_history',
   {
     id: integer().primaryKey(),
     rollout: text().notNull(),
-    device: text().notNull(),
+    device: text(),
     at: integer().notNull(),
+    /** What happened to the rollout, or what a person said of the target. */
+    step: text(),
+    /** States of the target. */
     from: text(),
-    to: text().notNull(),
+    to: text(),
     code: text(),
+    by: text(),
+    approval: text(),
+    /** JSON: names of those who approved. */
+    approvedBy: text('approved_by'),
+    reason: text(),
+    /** JSON: facts of a step of the rollout. */
+    details: text(),
   },
   (table) => [
     index('rollout_history_by_rollout').on(table.rollout, table.id),
     index('rollout_history_by_device').on(table.device, table.id),
+    index('rollout_history_of_rollout')
+      .on(table.rollout, table.id)
+      .where(sql`device is null`),
   ],
 );
 
@@ -424,7 +440,9 @@ export const alerts = sqliteTable(
     acknowledgedBy: text('acknowledged_by'),
   },
   (table) => [
-    uniqueIndex('alerts_open').on(table.subject).where(sql`acknowledged_at is null`),
+    uniqueIndex('alerts_open')
+      .on(table.subject)
+      .where(sql`acknowledged_at is null`),
     index('alerts_by_time').on(table.raisedAt),
   ],
 );

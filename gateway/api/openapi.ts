@@ -25,7 +25,7 @@ const NAMED = {
   RolloutPlan: views.RolloutPlanView,
   GatewayEvent: views.GatewayEvent,
   Status: views.StatusView,
-  TargetHistoryPage: views.TargetHistoryPage,
+  HistoryPage: views.HistoryPage,
   TargetPage: views.TargetPage,
   TicketAnswer,
   TrustBundleDetail: views.TrustBundleView,

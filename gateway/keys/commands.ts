@@ -37,7 +37,7 @@ export async function nextRotation(
   return { kind: 'key-version', keySet: name, fromVersion: active.version, toVersion: nextVersion(keySet) };
 }
 
-type Extra = Pick<RotationRequest, 'supersede'> & Partial<Pick<RotationRequest, 'compromised'>>;
+type Extra = Pick<RotationRequest, 'supersede' | 'reason'> & Partial<Pick<RotationRequest, 'compromised'>>;
 
 /** Draws the next version's key and records its rollout. Errors: those of the HSM, of `decideRotation`. */
 export async function startRotation(
@@ -80,7 +80,8 @@ export function rotateCommand(ports: KeyCommandPorts): Command<'keyset.rotate'> 
     execute: async (request, authority) => {
       const change = await nextRotation(ports, request.keySet);
       const terms = await checkedPlan(ports, change, request);
-      return startRotation(ports, request.keySet, terms, authority, { supersede: request.supersede === true });
+      const { supersede = false, reason } = request;
+      return startRotation(ports, request.keySet, terms, authority, { supersede, reason });
     },
   };
 }

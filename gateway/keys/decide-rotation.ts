@@ -4,7 +4,7 @@ import { CroupierError } from '#schema/errors.ts';
 import { KeyVersionNumber, type KeySetName } from '#schema/ids.ts';
 import type { KeyVersionChange, RolloutContext, StartOutcome } from '#gateway/ports/store/rollouts.ts';
 import type { KeySetRecord, KeyVersionRecord, KeyVersionRollout, RolloutRecord } from '#gateway/ports/store/records.ts';
-import { ended, isOnItsWay, newRollout, refuseStart, type StartTerms } from '#gateway/rollout/begin.ts';
+import { ended, isOnItsWay, newRollout, refuseStart, startDetails, type StartTerms } from '#gateway/rollout/begin.ts';
 import { rolloutEvent } from '#gateway/rollout/decide.ts';
 
 export interface RotationRequest extends StartTerms {
@@ -139,11 +139,8 @@ export function decideRotation(
         details: {
           from: active.version,
           to: request.version,
-          rollout: request.rollout,
           kcv: request.kcv,
-          plan: request.plan.name,
-          planSha256: request.planSha256,
-          startAt: request.startAt.toISOString(),
+          ...startDetails(request),
           ...(compromised === undefined ? {} : { compromised: compromised.version, reason: compromised.reason }),
         },
       },

@@ -15,7 +15,23 @@ export interface StartTerms {
   readonly startAt: Date;
   readonly actor: AuditActor;
   readonly approval: AuditEvent['approval'];
+  /** Why it was asked for, where that was said. */
+  readonly reason?: string | undefined;
   readonly at: Date;
+}
+
+/** What the record of its start says of a rollout. */
+export function startDetails(
+  terms: Pick<StartTerms, 'rollout' | 'plan' | 'planSha256' | 'startAt' | 'reason'>,
+): NonNullable<AuditEvent['details']> {
+  const { rollout, plan, planSha256, startAt, reason } = terms;
+  return {
+    rollout,
+    plan: plan.name,
+    planSha256,
+    startAt: startAt.toISOString(),
+    ...(reason === undefined ? {} : { reason }),
+  };
 }
 
 /** The new rollout: approved, its targets not recorded yet. */

@@ -12,7 +12,7 @@ import type {
   RolloutTarget,
   TargetTally,
 } from '#gateway/ports/store/records.ts';
-import { ended, isOnItsWay, newRollout, refuseStart } from './begin.ts';
+import { ended, isOnItsWay, newRollout, refuseStart, startDetails } from './begin.ts';
 import { rolloutEvent } from './decide.ts';
 import {
   decideAbort,
@@ -78,7 +78,7 @@ export function resumeCommand(ports: RolloutCommandPorts): Command<'rollout.resu
       if (found.rollout.pause === undefined)
         throw new CroupierError('rollout.state-refused', `rollout ${id} is not paused`);
     },
-    execute: ({ rollout }, authority) =>
+    execute: ({ rollout, reason }, authority) =>
       moveRollout(ports, rollout, authority, (current, _, __, word) =>
         authority.askedAt !== undefined && current.pause !== undefined && current.pause.at > authority.askedAt
           ? {
@@ -97,7 +97,7 @@ export function resumeCommand(ports: RolloutCommandPorts): Command<'rollout.resu
                 ),
               ],
             }
-          : decideResume(current, word),
+          : decideResume(current, word, reason),
       ),
   };
 }
@@ -214,7 +214,8 @@ export function campaignCommand(ports: CampaignCommandPorts): Command<'enrolment
       const change = campaignChange(request, at);
       const terms = await checkedPlan(ports, change, request);
       const id = RolloutId.parse(random.uuid());
-      const start = { ...terms, rollout: id, actor: authority.actor, approval: authority.approval, at };
+      const { actor, approval } = authority;
+      const start = { ...terms, rollout: id, actor, approval, reason: request.reason, at };
       const outcome = await store.startRollout(undefined, at, ({ open }) => {
         const rivals = rivalsOf(change, open);
         const rival = rivals.find(isOnItsWay);
@@ -222,9 +223,8 @@ export function campaignCommand(ports: CampaignCommandPorts): Command<'enrolment
         if (rival !== undefined)
           return refuseStart('enrolment.campaign', object, start, 'rollout.under-way', `${SAME} (${rival.id})`);
         const rollout = newRollout(change, start);
-        const { reason, plan } = { reason: request.reason, plan: terms.plan.name };
         const rest = authority.approval === undefined ? {} : { approval: authority.approval };
-        const event = rolloutEvent(rollout, 'enrolment.campaign', authority.actor, { reason, plan }, rest);
+        const event = rolloutEvent(rollout, 'enrolment.campaign', authority.actor, startDetails(start), rest);
         const others = rivals.map((one) => ended(one, 'superseded', at));
         const ends = others.map((one) => rolloutEvent(one, 'rollout.superseded', authority.actor, { by: id }));
         const audit = [event, ...ends];

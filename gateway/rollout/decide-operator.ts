@@ -51,7 +51,7 @@ export function decidePause(rollout: RolloutRecord, reason: string, word: Word):
  * Goes on. The open wave is judged anew from its targets as they are: whoever resumes has mended, retried or exempted
  * what failed, or the rollout pauses again.
  */
-export function decideResume(rollout: RolloutRecord, word: Word): RolloutOutcome {
+export function decideResume(rollout: RolloutRecord, word: Word, reason?: string): RolloutOutcome {
   if (rollout.pause === undefined || rollout.finishedAt !== undefined)
     return wrongState(rollout, 'rollout.resume', word, 'it is not paused');
   const { pause } = rollout;
@@ -66,7 +66,7 @@ export function decideResume(rollout: RolloutRecord, word: Word): RolloutOutcome
         rollout,
         'rollout.resume',
         word.actor,
-        { pausedBy: pause.by, code: pause.code, state: rollout.state },
+        { pausedBy: pause.by, code: pause.code, state: rollout.state, ...(reason === undefined ? {} : { reason }) },
         approvalOf(word),
       ),
     ],

@@ -14,7 +14,7 @@ import type { Broker } from '#gateway/ports/broker.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import type { RolloutRecord, TrustBundleRecord } from '#gateway/ports/store/records.ts';
 import type { StartOutcome } from '#gateway/ports/store/rollouts.ts';
-import { ended, newRollout, type StartTerms } from '#gateway/rollout/begin.ts';
+import { ended, newRollout, startDetails, type StartTerms } from '#gateway/rollout/begin.ts';
 import { rolloutEvent } from '#gateway/rollout/decide.ts';
 import type { PlannedChange } from '#gateway/rollout/plan.ts';
 import { checkedPlan, planned, type AskedTerms } from '#gateway/rollout/planning.ts';
@@ -63,14 +63,20 @@ async function signNext(
   return signBundle(body, chooseSigners(before?.body, body, standby === undefined ? [current] : [current, standby]));
 }
 
-function publicationEvent(bundle: TrustBundleRecord, { actor, approval }: Pick<Publication, 'actor' | 'approval'>) {
+type Details = NonNullable<AuditEvent['details']>;
+
+function publicationEvent(
+  bundle: TrustBundleRecord,
+  { actor, approval }: Pick<Publication, 'actor' | 'approval'>,
+  details: Details = {},
+) {
   return {
     action: 'trust.publish',
     outcome: 'success' as const,
     actor,
     object: { type: 'trust-bundle', id: String(bundle.version) },
     ...(approval === undefined ? {} : { approval }),
-    details: { sha256: bundle.sha256, purposes: Object.keys(bundle.body.anchors) },
+    details: { sha256: bundle.sha256, purposes: Object.keys(bundle.body.anchors), ...details },
   };
 }
 
@@ -97,6 +103,7 @@ export interface NextBundlePorts extends PublishPorts {
 export interface PublicationTerms extends AskedTerms {
   /** To everybody now: what a compromised signer could do must not wait for waves. */
   readonly atOnce?: boolean;
+  readonly reason?: string | undefined;
 }
 
 const REALM_PURPOSES = ['identity', 'transport', 'messages'] as const;
@@ -192,7 +199,7 @@ function startOf(
     versions: [],
     others,
     audit: [
-      publicationEvent(bundle, terms),
+      publicationEvent(bundle, terms, startDetails(terms)),
       ...others.map((one) => rolloutEvent(one, 'rollout.superseded', terms.actor, { by: rollout.id })),
     ],
   };
@@ -225,7 +232,7 @@ export async function publishNextBundle(
   const terms = atOnce ? planned(ports, change, asked) : await checkedPlan(ports, change, asked);
   const at = clock.now();
   const { actor, approval } = who;
-  const start = { ...terms, rollout: RolloutId.parse(random.uuid()), actor, approval, at };
+  const start = { ...terms, rollout: RolloutId.parse(random.uuid()), actor, approval, reason: asked.reason, at };
   const outcome = await store.startRollout(undefined, at, ({ open }) => startOf(bundle, change, start, atOnce, open));
   if (outcome.kind === 'refuse') throw outcome.error;
   await ports.keep?.(bundle);

@@ -95,9 +95,10 @@ async function storedSteps(stage: Stage, rollout: RolloutId): Promise<ReadonlyMa
   for (let after: number | undefined = 0; after !== undefined;) {
     const page: RouteAnswer<'rollout.history'> = await stage.client.call('rollout.history', {
       params: { id: rollout },
-      query: { after, limit: PAGE },
+      query: { targets: 'true', after, limit: PAGE },
     });
-    for (const { device, to } of page.items) if (to === 'stored') counts.set(device, (counts.get(device) ?? 0) + 1);
+    for (const step of page.items)
+      if (step.kind === 'target' && step.to === 'stored') counts.set(step.device, (counts.get(step.device) ?? 0) + 1);
     after = page.next ?? undefined;
   }
   return counts;

@@ -20,6 +20,7 @@ import {
   startRotation,
   sha256,
   targetMove,
+  targetSteps,
   trust,
   verified,
   version,
@@ -166,7 +167,7 @@ export function dispatchContract(current: CurrentStore): void {
     }
     const [target] = await store.rolloutTargets(rolloutId(1), { limit: 10 });
     expect(target).toMatchObject({ state: 'stalled', offeredAt: second(210), attempts: 2, changedAt: second(410) });
-    const steps = await store.targetHistory({ device: deviceId('egm-1') }, 0, 10);
+    const steps = await targetSteps(store, { device: deviceId('egm-1') });
     expect(steps.map(({ from, to, at, code }) => [from, to, at, code])).toEqual([
       [undefined, 'pending', second(10), undefined],
       ['pending', 'offered', second(210), undefined],

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { DeviceClass, SiteName } from '#schema/ids.ts';
 import { selects, type Selector } from '#schema/rollout-plan.ts';
-import type { TargetFilter } from '#gateway/ports/store/rollouts.ts';
+import type { HistoryOf, TargetFilter } from '#gateway/ports/store/rollouts.ts';
 import {
   accepted,
   addKeySet,
@@ -23,6 +23,7 @@ import {
   second,
   startRotation,
   targetMove,
+  targetSteps,
   trustRollout,
   WALLET,
 } from '#test/support/store-fixtures.ts';
@@ -270,14 +271,11 @@ export function targetsContract(current: CurrentStore): void {
     );
     await store.decideDevice(deviceId('a'), second(200), () => quarantine);
     await store.decideDevice(deviceId('a'), second(210), () => release);
-    const read = async (of: Parameters<typeof store.targetHistory>[0], after = 0, limit = 100) =>
-      (await store.targetHistory(of, after, limit)).map(({ device, at, from, to, code }) => [
-        device,
-        at,
-        from,
-        to,
-        code,
-      ]);
+    const read = async (of: HistoryOf, after = 0, limit = 100) =>
+      (await targetSteps(store, of, after, limit)).map(({ device, at, from, to, code, word }) => {
+        expect(word, 'nobody said so').toBeUndefined();
+        return [device, at, from, to, code];
+      });
     const begun = ['a', second(10), undefined, 'pending', undefined];
     const mine = [
       ['a', second(101), 'pending', 'stored', 'device.busy'],
@@ -286,15 +284,18 @@ export function targetsContract(current: CurrentStore): void {
       ['a', second(210), 'quarantined', 'pending', undefined],
     ];
     expect(await read({ rollout: rolloutId(1), device: deviceId('a') })).toEqual([begun, ...mine]);
-    expect(await read({ rollout: rolloutId(1) })).toEqual([begun, ['b', ...begun.slice(1)], ...mine]);
+    expect(await read({ rollout: rolloutId(1), steps: 'all' })).toEqual([begun, ['b', ...begun.slice(1)], ...mine]);
     const other = [
       ['a', second(11), undefined, 'pending', undefined],
       ['a', second(200), 'pending', 'quarantined', 'report.forked'],
       ['a', second(210), 'quarantined', 'pending', undefined],
     ];
-    expect(await read({ rollout: rolloutId(2) })).toEqual(other);
+    expect(await read({ rollout: rolloutId(2), steps: 'all' })).toEqual(other);
     expect(await read({ device: deviceId('a') })).toHaveLength(1 + mine.length + other.length);
-    const [first] = await store.targetHistory({ rollout: rolloutId(1) }, 0, 1);
-    expect(await read({ rollout: rolloutId(1) }, first?.id, 2)).toEqual([['b', ...begun.slice(1)], mine[0]]);
+    const [first] = await store.history({ rollout: rolloutId(1), steps: 'all' }, 0, 1);
+    expect(await read({ rollout: rolloutId(1), steps: 'all' }, first?.id, 2)).toEqual([
+      ['b', ...begun.slice(1)],
+      mine[0],
+    ]);
   });
 }

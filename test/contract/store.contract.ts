@@ -7,6 +7,7 @@ import { dispatchContract } from './store-dispatch.contract.ts';
 import { enrolmentContract } from './store-enrolment.contract.ts';
 import { fleetContract } from './store-fleet.contract.ts';
 import { governanceContract } from './store-governance.contract.ts';
+import { historyContract } from './store-history.contract.ts';
 import { keysContract } from './store-keys.contract.ts';
 import { rolloutsContract } from './store-rollouts.contract.ts';
 import { tallyContract } from './store-tallies.contract.ts';
@@ -36,6 +37,7 @@ export function describeStore(name: string, start: () => Promise<StoreUnderTest>
     describe('key versions', () => keysContract(current));
     describe('rollouts', () => rolloutsContract(current));
     describe('targets of rollouts', () => targetsContract(current));
+    describe('history of rollouts', () => historyContract(current));
     describe('counts of targets', () => tallyContract(current));
     describe('trust', () => trustContract(current));
     describe('governance', () => governanceContract(current));

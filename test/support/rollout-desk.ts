@@ -178,8 +178,11 @@ export class RolloutDesk {
 
   /** What became of one target, step by step, as an auditor reads it: `pending`, `offered`, `refused cms.…`. */
   async history(id: RolloutId, device: string): Promise<readonly string[]> {
-    const steps = await this.casino.store.targetHistory({ rollout: id, device: DeviceId.parse(device) }, 0, 1_000);
-    return steps.map(({ to, code }) => (code === undefined ? to : `${to} ${code}`));
+    const steps = await this.casino.store.history({ rollout: id, device: DeviceId.parse(device) }, 0, 1_000);
+    return steps.flatMap((step) => {
+      if (step.kind === 'rollout') return [];
+      return step.code === undefined ? step.to : `${step.to} ${step.code}`;
+    });
   }
 
   /** Audit records about the rollout, oldest first. */

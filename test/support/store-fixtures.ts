@@ -25,7 +25,7 @@ import type { DeliveryState, ReportOutcome, TargetMove, VerifiedReport } from '#
 import type { EnrolmentOutcome, EnrolmentQuery } from '#gateway/ports/store/enrolment.ts';
 import type { KeySetChange, PolicyRecord } from '#gateway/ports/store/governance.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
-import type { NewTarget, RolloutOutcome, StartOutcome } from '#gateway/ports/store/rollouts.ts';
+import type { HistoryOf, NewTarget, RolloutOutcome, StartOutcome, TargetStep } from '#gateway/ports/store/rollouts.ts';
 import type {
   ApprovalRecord,
   CertificateIntent,
@@ -346,6 +346,12 @@ export function targetMove(number: number, state: TargetState, over: Partial<Tar
     changedAt: second(10),
     ...over,
   };
+}
+
+/** Steps of targets in a history. */
+export async function targetSteps(store: Store, of: HistoryOf, after = 0, limit = 100): Promise<readonly TargetStep[]> {
+  const steps = await store.history(of, after, limit);
+  return steps.flatMap((step) => (step.kind === 'target' ? [step] : []));
 }
 
 export function report(id: string, counter: number, over: Partial<Report> = {}): Report {

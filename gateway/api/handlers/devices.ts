@@ -1,7 +1,7 @@
 /** Devices, tickets and parked requests. */
 import { CroupierError } from '#schema/errors.ts';
 import { deviceDetailView, deviceSummaryView, enrolmentView } from '../views/devices.ts';
-import { targetStepView } from '../views/rollouts.ts';
+import { historyStepView } from '../views/rollouts.ts';
 import { pageFrom } from './page.ts';
 import type { DocumentHandlers, HandlerPorts } from './types.ts';
 
@@ -33,10 +33,10 @@ export function deviceHandlers({ store, submit, ticketInfo }: HandlerPorts): Pic
       return deviceDetailView(found);
     },
     'device.history': async ({ params: { id }, query: { after, limit } }) => {
-      const found = await store.targetHistory({ device: id }, after, limit + 1);
+      const found = await store.history({ device: id }, after, limit + 1);
       if (found.length === 0 && (await store.deviceRecord(id)) === undefined)
         throw new CroupierError('device.not-found', `there is no device ${id}`);
-      return pageFrom(found.map(targetStepView), limit, ({ id: step }) => step);
+      return pageFrom(found.map(historyStepView), limit, ({ id: step }) => step);
     },
     'device.import': ({ body }, operator) => submit(operator, 'device.import', body),
     'device.ticket': async ({ body }, operator) => ({

@@ -4,7 +4,7 @@ import type { RolloutId } from '#schema/ids.ts';
 import type { RolloutPlanChange } from '#schema/api/views.ts';
 import { readRollout } from '../read-rollout.ts';
 import { instant } from '../views/encode.ts';
-import { rolloutPlanView, rolloutSummaryView, rolloutTargetView, targetStepView } from '../views/rollouts.ts';
+import { historyStepView, rolloutPlanView, rolloutSummaryView, rolloutTargetView } from '../views/rollouts.ts';
 import { pageFrom } from './page.ts';
 import type { DocumentHandlers, HandlerPorts } from './types.ts';
 
@@ -59,10 +59,12 @@ export function rolloutHandlers({
       if (found.length === 0) await requireRollout(id);
       return pageFrom(found.map(rolloutTargetView), limit, ({ device }) => device);
     },
-    'rollout.history': async ({ params: { id }, query: { device, after, limit } }) => {
-      const found = await store.targetHistory({ rollout: id, device }, after, limit + 1);
+    'rollout.history': async ({ params: { id }, query: { targets, device, after, limit } }) => {
+      const steps = targets ? 'all' : 'rollout';
+      const of = device === undefined ? ({ rollout: id, steps } as const) : { rollout: id, device };
+      const found = await store.history(of, after, limit + 1);
       if (found.length === 0) await requireRollout(id);
-      return pageFrom(found.map(targetStepView), limit, (step) => step.id);
+      return pageFrom(found.map(historyStepView), limit, (step) => step.id);
     },
 
     'rollout.plan': async ({ body: { all, ...request } }) => {

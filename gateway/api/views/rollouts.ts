@@ -2,6 +2,7 @@
 import { PLANNED_NAMES } from '#schema/api/views.ts';
 import type {
   GatewayEvent,
+  HistoryStepView,
   HoldingDeviceView,
   RolloutHoldView,
   RolloutPlanView,
@@ -9,10 +10,9 @@ import type {
   RolloutSummaryView,
   RolloutTargetView,
   RolloutView,
-  TargetStepView,
   WaveProgressView,
 } from '#schema/api/views.ts';
-import type { RolloutDetail, TargetDetail, TargetStep } from '#gateway/ports/store/rollouts.ts';
+import type { HistoryStep, RolloutDetail, StepWord, TargetDetail } from '#gateway/ports/store/rollouts.ts';
 import type { Campaign, RolloutRecord } from '#gateway/ports/store/records.ts';
 import type { DryRun } from '#gateway/rollout/dry-run.ts';
 import { holdsOf, type Hold } from '#gateway/rollout/gates.ts';
@@ -156,8 +156,21 @@ export function rolloutTargetView(target: TargetDetail): RolloutTargetView {
   };
 }
 
-export function targetStepView({ id, rollout, device, at, from, to, code }: TargetStep): TargetStepView {
-  return { id, rollout, device, at: instant(at), from: from ?? null, to, code: code ?? null };
+const wordView = ({ by, approval, approvedBy, reason }: StepWord) => ({
+  by,
+  approval: approval ?? null,
+  approvedBy: [...approvedBy],
+  reason: reason ?? null,
+});
+
+export function historyStepView(step: HistoryStep): HistoryStepView {
+  const { id, rollout } = step;
+  const entry = { id, rollout, at: instant(step.at), code: step.code ?? null };
+  if (step.kind === 'rollout')
+    return { kind: step.kind, ...entry, step: step.step, ...wordView(step.word), details: step.details };
+  const { kind, device, from, to, word } = step;
+  const said = word === undefined ? null : { step: word.step, ...wordView(word) };
+  return { kind, ...entry, device, from: from ?? null, to, word: said };
 }
 
 /** A dry run with the devices that it names: the first ones of each list, or all. `before` is that of a campaign. */

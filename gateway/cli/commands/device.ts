@@ -16,7 +16,7 @@ import { outcomeOf } from './answer.ts';
 import { allItems, PAGE } from './pages.ts';
 import { registerEnrolment } from './enrolment.ts';
 import { parsedBy, type Register } from './registration.ts';
-import { historyOutcome } from './rollout-history.ts';
+import { historyOutcome, type PageQuery } from './rollout-history.ts';
 import { registerTicket } from './ticket.ts';
 
 const STATE_STYLES = { registered: 'dim', enrolled: 'green', quarantined: 'red', revoked: 'red' } as const;
@@ -62,11 +62,12 @@ export const registerDevice: Register = (program, run) => {
     .command('history')
     .argument('<id>')
     .option('--limit <n>', 'at most so many', parsedBy(z.coerce.number().int().min(1)))
-    .description('what rollouts did to a device, step by step')
+    .description('what rollouts did to a device, step by step: proved by it, or on whose word and why')
     .action(
       run(async (context: Context, id: string, { limit }: { readonly limit?: number }): Promise<Outcome> => {
         const api = await context.connect('fleet.view');
-        return historyOutcome(context, limit, (page) => api.call('device.history', { params: { id }, query: page }));
+        const ask = (page: PageQuery) => api.call('device.history', { params: { id }, query: page });
+        return historyOutcome(context, limit, ['ROLLOUT'], ask);
       }),
     );
 

@@ -11,7 +11,7 @@ import { allItems, PAGE } from './pages.ts';
 import { parsedBy, type Register } from './registration.ts';
 import { registerRolloutActions } from './rollout-actions.ts';
 import { describeRollout, stateCell } from './rollout-description.ts';
-import { historyOutcome } from './rollout-history.ts';
+import { historyOutcome, type PageQuery } from './rollout-history.ts';
 import { NAMED_ROLLOUT, rolloutId } from './rollout-id.ts';
 import { registerRolloutPlan } from './rollout-plan.ts';
 import { hasConverged, subjectOf, summaryOf } from './rollout-progress.ts';
@@ -28,6 +28,7 @@ interface ShowOptions {
 }
 
 interface HistoryOptions {
+  readonly targets?: true;
   readonly device?: DeviceId;
   readonly limit?: number;
 }
@@ -69,9 +70,12 @@ export const registerRollout: Register = (program, run) => {
   rollout
     .command('history')
     .argument('<rollout>', NAMED_ROLLOUT)
-    .option('--device <id>', 'only the steps of this device', parsedBy(DeviceId))
+    .option('--targets', 'the steps of its targets, too')
+    .addOption(
+      new Option('--device <id>', 'only the steps of this target').argParser(parsedBy(DeviceId)).conflicts('targets'),
+    )
     .option('--limit <n>', 'at most so many', parsedBy(z.coerce.number().int().min(1)))
-    .description('what became of its targets, step by step')
+    .description('what became of it, step by step: who did what, and why')
     .action(run((context, wanted: string, options: HistoryOptions) => showHistory(context, wanted, options)));
   registerRolloutActions(program, rollout, run);
 };
@@ -148,9 +152,13 @@ async function showRollout(context: Context, wanted: string, options: ShowOption
   return { document: { ...rollout, targets: items }, text: `${about}\n${table(columns, rows, context.paint)}` };
 }
 
-async function showHistory(context: Context, wanted: string, { device, limit }: HistoryOptions): Promise<Outcome> {
+async function showHistory(context: Context, wanted: string, options: HistoryOptions): Promise<Outcome> {
+  const { targets, device, limit } = options;
   const api = await context.connect('fleet.view');
   const params = { id: await rolloutId(api, wanted) };
-  const only = device === undefined ? {} : { device };
-  return historyOutcome(context, limit, (page) => api.call('rollout.history', { params, query: { ...only, ...page } }));
+  const chosen =
+    device === undefined ? { targets: targets === true ? ('true' as const) : ('false' as const) } : { device };
+  const ask = (page: PageQuery) => api.call('rollout.history', { params, query: { ...chosen, ...page } });
+  const columns = device === undefined && targets === true ? ['DEVICE' as const] : [];
+  return historyOutcome(context, limit, columns, ask);
 }

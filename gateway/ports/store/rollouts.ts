@@ -1,5 +1,6 @@
 import type { ApprovalId, DeviceId, KeyVersionNumber, RolloutId, TrustVersion } from '#schema/ids.ts';
 import type { CroupierError } from '#schema/errors.ts';
+import type { RolloutStepName, StepDetails, TargetWordName } from '#schema/rollout-history.ts';
 import type { Selector } from '#schema/rollout-plan.ts';
 import type {
   Audited,
@@ -103,16 +104,49 @@ export interface TargetFilter {
 
 export type TargetDetail = RolloutTarget & { readonly connected: boolean; readonly lastSeenAt: Date | undefined };
 
-/** One step of one target. */
-export interface TargetStep {
+/** On whose word something was done. */
+export interface StepWord {
+  /** An operator, or `the gateway` when it did so by itself. */
+  readonly by: string;
+  readonly approval: ApprovalId | undefined;
+  /** Who approved; nobody where no approval was needed. */
+  readonly approvedBy: readonly string[];
+  readonly reason: string | undefined;
+}
+
+interface HistoryEntry {
+  /** Ascending in the order in which it happened. */
   readonly id: number;
   readonly rollout: RolloutId;
-  readonly device: DeviceId;
   readonly at: Date;
-  readonly from: TargetState | undefined;
-  readonly to: TargetState;
   readonly code: string | undefined;
 }
+
+/** What became of the rollout itself. */
+export interface RolloutStep extends HistoryEntry {
+  readonly kind: 'rollout';
+  readonly step: RolloutStepName;
+  readonly word: StepWord;
+  readonly details: StepDetails;
+}
+
+/** What became of one target: proved by the device, or on somebody's word. */
+export interface TargetStep extends HistoryEntry {
+  readonly kind: 'target';
+  readonly device: DeviceId;
+  /** Undefined where it became a target; equal to `to` where only what is known of it changed. */
+  readonly from: TargetState | undefined;
+  readonly to: TargetState;
+  readonly word: (StepWord & { readonly step: TargetWordName }) | undefined;
+}
+
+export type HistoryStep = RolloutStep | TargetStep;
+
+/** Whose history: of a rollout without its targets, with them, with one of them alone; or all that befell a device. */
+export type HistoryOf =
+  | { readonly rollout: RolloutId; readonly steps: 'rollout' | 'all' }
+  | { readonly rollout: RolloutId; readonly device: DeviceId }
+  | { readonly device: DeviceId };
 
 export interface RolloutStore {
   /** Records a rollout and what it carries; its targets follow by `addTargets`. `keySet` names the one it is about. */
@@ -145,10 +179,6 @@ export interface RolloutStore {
   rollouts(open: boolean | undefined, limit: number): Promise<readonly RolloutRecord[]>;
   rollout(id: RolloutId): Promise<RolloutDetail | undefined>;
   rolloutTargets(id: RolloutId, filter: TargetFilter): Promise<readonly TargetDetail[]>;
-  /** Steps of one rollout, or of one device, ascending. */
-  targetHistory(
-    of: { readonly rollout: RolloutId; readonly device?: DeviceId | undefined } | { readonly device: DeviceId },
-    after: number,
-    limit: number,
-  ): Promise<readonly TargetStep[]>;
+  /** Steps after the one of the id `after`, ascending. */
+  history(of: HistoryOf, after: number, limit: number): Promise<readonly HistoryStep[]>;
 }

@@ -13,6 +13,7 @@ import { CHAIN_START, nextLink, UnhashedRecord, type ChainHead } from '#gateway/
 import type { AlertRecord, AuditStore, StoredCheckpoint } from '#gateway/ports/store/audit.ts';
 import { alertNote, alertStore } from './alerts.ts';
 import { auditFault } from './faults.ts';
+import { stepNote } from './rollout-history.ts';
 import { blob, reader } from './rows.ts';
 import type { Statements } from './statement.ts';
 import type { AuditJournal, StoreContext } from './transaction.ts';
@@ -28,12 +29,13 @@ function headQuery(db: BetterSQLite3Database, statements: Statements): () => Cha
 }
 
 /**
- * Appends to the chain inside the transaction that is open, and notes the alerts that come of it. The head is always
- * read from the table.
+ * Appends to the chain inside the transaction that is open, and notes the alerts and the steps of rollouts that come of
+ * it. The head is always read from the table.
  */
 export function auditJournal(db: BetterSQLite3Database, statements: Statements, realm: Realm): AuditJournal {
   const readHead = headQuery(db, statements);
   const note = alertNote(db, statements);
+  const noteStep = stepNote({ db, statements });
   const insert = statements.change(
     db
       .insert(auditRecords)
@@ -48,6 +50,7 @@ export function auditJournal(db: BetterSQLite3Database, statements: Statements, 
         const { record, hashed } = nextLink(head, event, at, randomUUIDv7(), realm);
         insert({ seq: record.seq, hash: record.hash, record: hashed });
         head = record;
+        noteStep(record, at);
         const alert = note(record, at);
         if (alert !== undefined) raised.push(alert);
       }

@@ -21,7 +21,6 @@ import {
   type RolloutTarget,
   type TargetTally,
 } from '#gateway/ports/store/records.ts';
-import type { TargetStep } from '#gateway/ports/store/rollouts.ts';
 import { Code, Flag, Instant, jsonText, ms, optional, reader } from './rows.ts';
 
 /** Texts that are kept parsed; a store has a handful of open rollouts, and every transaction reads them. */
@@ -175,19 +174,6 @@ export const targetTally: (row: unknown) => TargetTally = reader(
     targets: z.int(),
   }),
   'rollout_tallies',
-);
-
-export const targetStep: (row: unknown) => TargetStep = reader(
-  z.object({
-    id: z.int(),
-    rollout: RolloutId,
-    device: DeviceId,
-    at: Instant,
-    from: optional(z.enum(TARGET_STATES)),
-    to: z.enum(TARGET_STATES),
-    code: optional(z.string()),
-  }),
-  'rollout_history',
 );
 
 /** What a plan wants to know of a device besides its record. */

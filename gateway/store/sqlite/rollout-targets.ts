@@ -2,19 +2,12 @@
 import { and, asc, eq, gt, inArray, isNotNull, isNull, ne, sql, type SQL } from 'drizzle-orm';
 import type { RolloutId } from '#schema/ids.ts';
 import type { Selector } from '#schema/rollout-plan.ts';
-import { certificates, devices, deviceSync, rolloutHistory, rolloutTargets } from '#schema/tables.ts';
+import { certificates, devices, deviceSync, rolloutTargets } from '#schema/tables.ts';
 import type { RolloutRecord, RolloutTarget, TargetState, TargetTally } from '#gateway/ports/store/records.ts';
-import type {
-  NewTarget,
-  PlanDevice,
-  TargetChange,
-  TargetDetail,
-  TargetFilter,
-  TargetStep,
-} from '#gateway/ports/store/rollouts.ts';
+import type { NewTarget, PlanDevice, TargetChange, TargetDetail, TargetFilter } from '#gateway/ports/store/rollouts.ts';
 import { FROM_THE_START } from './containment.ts';
 import { selectorCondition, SERVED } from './due.ts';
-import { planCertificate, planPresence, rolloutTarget, targetStep } from './rollout-rows.ts';
+import { planCertificate, planPresence, rolloutTarget } from './rollout-rows.ts';
 import { deviceRecord } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
 
@@ -197,27 +190,4 @@ export function targetsOf(
     .flatMap(page)
     .sort((a, b) => (a.device < b.device ? -1 : 1))
     .slice(0, limit);
-}
-
-/** Steps of one rollout or of one device, ascending, after the step `after`. */
-export function stepsOf(
-  { db }: Prepared,
-  of: { readonly rollout?: string | undefined; readonly device?: string | undefined },
-  after: number,
-  limit: number,
-): readonly TargetStep[] {
-  return db
-    .select()
-    .from(rolloutHistory)
-    .where(
-      and(
-        of.rollout === undefined ? undefined : eq(rolloutHistory.rollout, of.rollout),
-        of.device === undefined ? undefined : eq(rolloutHistory.device, of.device),
-        gt(rolloutHistory.id, after),
-      ),
-    )
-    .orderBy(asc(rolloutHistory.id))
-    .limit(limit)
-    .all()
-    .map(targetStep);
 }

@@ -7,13 +7,13 @@ import type { KeySetRecord, RolloutRecord, RolloutTarget } from '#gateway/ports/
 import type { RolloutOutcome, RolloutStore, StartOutcome } from '#gateway/ports/store/rollouts.ts';
 import { dueRaiser } from './due.ts';
 import { changeVersions, insertKeyVersion, keySetQueries, raiseRevision } from './key-sets.ts';
+import { historyOf, lastStep, noteWord } from './rollout-history.ts';
 import { rolloutQueries } from './rollout-queries.ts';
 import { changingColumns, rolloutColumns, rolloutRecord, rolloutTarget } from './rollout-rows.ts';
 import {
   planDevices,
   raisePending,
   raiseUnfinished,
-  stepsOf,
   targetAdder,
   targetChanger,
   targetsOf,
@@ -139,6 +139,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         const outcome = decide(rollout, targets);
         if (outcome.kind === 'change') {
           if (rollout === undefined) throw notFound(id);
+          const last = lastStep(context);
           const before = new Map(targets.map((target) => [target.device, target]));
           for (const change of outcome.targets) {
             const target = before.get(change.device);
@@ -146,6 +147,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
             changeTarget(target, change, at);
             raise(change.device, at);
           }
+          noteWord(context, last, outcome.audit, at);
         }
         journal(outcome.audit, at);
         return outcome;
@@ -177,8 +179,8 @@ export function rolloutStore(context: StoreContext): RolloutStore {
       return transactions.read(() => targetsOf(context, id, filter, queries.tallies(id)));
     },
 
-    async targetHistory(of, after, limit) {
-      return transactions.read(() => stepsOf(context, of, after, limit));
+    async history(of, after, limit) {
+      return transactions.read(() => historyOf(context, of, after, limit));
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Rollouts, their plans, their progress and their targets. */
 import { z } from 'zod';
 import { ApprovalId, DeviceId, KeySetName, RolloutId, Sha256, Timestamp } from '../../ids.ts';
+import { RolloutStepName, StepDetails, TargetWordName } from '../../rollout-history.ts';
 import { PlanName, RolloutPlan, Selector } from '../../rollout-plan.ts';
 import { CampaignCause, EnrolmentCampaign, KeysetRotate, TrustPublish } from '../commands.ts';
 import { PageLimit, pageOf, QueryFlag } from './common.ts';
@@ -245,28 +246,57 @@ export const TargetQuery = z.object({
 export const TargetPage = pageOf(RolloutTargetView);
 export type TargetPage = z.infer<typeof TargetPage>;
 
-/** One step of one target. What became of the rollout itself is in the audit trail. */
+/** On whose word something was done. */
+const stepWord = {
+  /** An operator, or `the gateway` when it did so by itself. */
+  by: z.string(),
+  approval: ApprovalId.nullable(),
+  approvedBy: z.array(z.string()),
+  reason: z.string().nullable(),
+};
+const historyEntry = { id: z.int(), rollout: RolloutId, at: Timestamp, code: z.string().nullable() };
+
+/** What became of the rollout itself. */
+export const RolloutStepView = z.object({
+  kind: z.literal('rollout'),
+  ...historyEntry,
+  step: RolloutStepName,
+  ...stepWord,
+  details: StepDetails,
+});
+export type RolloutStepView = z.infer<typeof RolloutStepView>;
+
+/** What became of one target. */
 export const TargetStepView = z.object({
-  id: z.int(),
-  rollout: RolloutId,
+  kind: z.literal('target'),
+  ...historyEntry,
   device: DeviceId,
-  at: Timestamp,
-  /** Null where it became a target. */
+  /** Null where it became a target; equal to `to` where only what is known of it changed. */
   from: TargetStateName.nullable(),
   to: TargetStateName,
-  code: z.string().nullable(),
+  /** Null where the device proved it, or the gateway found it out. */
+  word: z.object({ step: TargetWordName, ...stepWord }).nullable(),
 });
 export type TargetStepView = z.infer<typeof TargetStepView>;
+
+export const HistoryStepView = z.discriminatedUnion('kind', [RolloutStepView, TargetStepView]);
+export type HistoryStepView = z.infer<typeof HistoryStepView>;
 
 const historyPage = {
   /** Only steps after the one of this number. */
   after: z.coerce.number().int().min(0).default(0),
   limit: PageLimit,
 };
-export const RolloutHistoryQuery = z.object({ device: DeviceId.optional(), ...historyPage });
+export const RolloutHistoryQuery = z.object({
+  /** The steps of its targets, too. */
+  targets: QueryFlag.default(false),
+  /** The steps of this target alone. */
+  device: DeviceId.optional(),
+  ...historyPage,
+});
 export const DeviceHistoryQuery = z.object(historyPage);
-export const TargetHistoryPage = z.object({ items: z.array(TargetStepView), next: z.int().nullable() });
-export type TargetHistoryPage = z.infer<typeof TargetHistoryPage>;
+export const HistoryPage = z.object({ items: z.array(HistoryStepView), next: z.int().nullable() });
+export type HistoryPage = z.infer<typeof HistoryPage>;
 
 /** Devices that a plan names in each of its lists, unless all are wanted. */
 export const PLANNED_NAMES = 100;

@@ -4,14 +4,15 @@ import type { CertificateRecord, TargetState } from '#gateway/ports/store/record
 import { CommandAnswer } from '#schema/api/commands.ts';
 import type { RouteName } from '#schema/api/routes.ts';
 import {
+  HistoryPage,
   KeySetDetailView,
   KeySetList,
   RolloutList,
   RolloutPlanView,
   RolloutView,
-  TargetHistoryPage,
   TargetPage,
   type RolloutSummaryView,
+  type TargetStepView,
 } from '#schema/api/views.ts';
 import { KeySetName } from '#schema/ids.ts';
 import { InventoryRow } from '#schema/inventory.ts';
@@ -209,25 +210,59 @@ describe('rollouts over the operator API', () => {
       ]);
     });
 
+    const history = async (name: 'rollout.history' | 'device.history', call: Call): Promise<HistoryPage> =>
+      HistoryPage.parse((await api.call('mary', name, call)).body);
+    const targetsIn = ({ items }: HistoryPage): readonly TargetStepView[] =>
+      items.flatMap((step) => (step.kind === 'target' ? [step] : []));
+
     test('given what became of a device, then the steps are there by rollout and by device', async () => {
       const id = await rotated();
       await proves(id, 'EGM-1', 'refused', 0, { code: 'envelope.integrity-failed' });
-      const history = async (name: 'rollout.history' | 'device.history', call: Call): Promise<TargetHistoryPage> =>
-        TargetHistoryPage.parse((await api.call('mary', name, call)).body);
       const ofDevice = await history('device.history', { params: { id: 'EGM-1' } });
-      expect(ofDevice.items.map(({ from, to, code }) => [from, to, code])).toEqual([
-        [null, 'pending', null],
-        ['pending', 'refused', 'envelope.integrity-failed'],
+      expect(targetsIn(ofDevice).map(({ from, to, code, word }) => [from, to, code, word])).toEqual([
+        [null, 'pending', null, null],
+        ['pending', 'refused', 'envelope.integrity-failed', null],
       ]);
       const same = await history('rollout.history', { params: { id }, query: { device: 'EGM-1' } });
       expect(same).toEqual(ofDevice);
-      const first = await history('rollout.history', { params: { id }, query: { limit: 4 } });
-      const rest = await history('rollout.history', { params: { id }, query: { limit: 4, after: first.next ?? 0 } });
-      expect([first.items.length, rest.items.length, rest.next]).toEqual([4, 2, null]);
+      const query = { targets: true, limit: 4 };
+      const first = await history('rollout.history', { params: { id }, query });
+      const rest = await history('rollout.history', {
+        params: { id },
+        query: { ...query, after: first.next ?? 0, limit: 9 },
+      });
+      expect([first.items.length, rest.items.length, rest.next]).toEqual([4, 5, null]);
       expect(await refusal('mary', 'device.history', { params: { id: 'EGM-9' } })).toEqual([404, 'device.not-found']);
       expect(await refusal('mary', 'rollout.history', { params: { id: rolloutId(9) } })).toEqual([
         404,
         'rollout.not-found',
+      ]);
+    });
+
+    test('given what people did, then the history says who, with whose approval, and why', async () => {
+      const id = await rotated({ reason: 'quarterly' });
+      const params = { id };
+      await api.call('grace', 'rollout.pause', { params, body: { reason: 'slot tournament' } });
+      await approve(await api.call('grace', 'rollout.resume', { params, body: { reason: 'tournament over' } }));
+      const body = { devices: ['EGM-4'], reason: 'sold' };
+      await api.call('grace', 'rollout.exempt', { params, body });
+      const own = await history('rollout.history', { params });
+      expect(
+        own.items.map((step) => (step.kind === 'rollout' ? [step.step, step.by, step.approvedBy, step.reason] : [])),
+      ).toEqual([
+        ['started', 'ada', ['hedy'], 'quarterly'],
+        ['prepared', 'the gateway', [], null],
+        ['distributing', 'the gateway', [], null],
+        ['paused', 'grace', [], 'slot tournament'],
+        ['resumed', 'grace', ['hedy'], 'tournament over'],
+        ['exempted', 'grace', [], 'sold'],
+      ]);
+      const { planSha256 } = await show(id);
+      expect(own.items[0]).toMatchObject({ details: { plan: 'default', planSha256 } });
+      const ofDevice = targetsIn(await history('device.history', { params: { id: 'EGM-4' } }));
+      expect(ofDevice.map(({ to, word }) => [to, word?.step, word?.by, word?.reason])).toEqual([
+        ['pending', undefined, undefined, undefined],
+        ['exempt', 'exempted', 'grace', 'sold'],
       ]);
     });
   });
