@@ -24,7 +24,7 @@ import type { NewTarget } from '#gateway/ports/store/rollouts.ts';
 import { planHash, resolvePlan } from '#gateway/rollout/plan.ts';
 import { devicesOf } from '#gateway/rollout/prepare.ts';
 import { targetsOf } from '#gateway/rollout/targets.ts';
-import { planFloor, type DevicePlan } from '../../floor/plan.ts';
+import { planFloor } from '../../floor/plan.ts';
 import { KEY_SET } from '../fleet.ts';
 import { compositionFor } from './composition.ts';
 import { isAway, standingOf, type Standing } from './database-shares.ts';
@@ -36,6 +36,8 @@ const DEFERRED_MS = 3_600_000;
 /** Octets of a device's certificate, whole and without its signature: P-256, the profile of a device. */
 const CERTIFICATE_OCTETS = 790;
 const TBS_OCTETS = 700;
+/** Documentation address (RFC 5737). */
+export const ADDRESS = '192.0.2.40';
 const ACTOR = { type: 'gateway', id: 'benchmark' } as const;
 
 export interface FilledDevice {
@@ -87,7 +89,7 @@ async function certify(store: Store, device: DeviceId, at: Date): Promise<Verifi
     notBefore: at,
     notAfter: new Date(at.getTime() + YEAR_MS),
     createdAt: at,
-    freshStart: true,
+    freshStart: false,
   };
   const { serial, issuer, csrSha256, spkiSha256 } = intent;
   const about = { device, object: { type: 'certificate', id: serial } };
@@ -253,34 +255,57 @@ function outcomeOf(
 /** The number of the first update and of the one that carries the rollout's version. */
 const firstSeq = (at: Date): Seq => Seq.parse(at.getTime() - 60_000);
 
+interface Player {
+  readonly target: NewTarget;
+  readonly number: number;
+  readonly certificate: VerifiedReport['certificate'];
+}
+
+/** Sends what many devices were sent, and records what they have reported of it. */
 async function play(
   store: Store,
-  filled: Pick<Filled, 'realm' | 'policy' | 'trust' | 'keySet' | 'rollout'>,
-  { plan, target, number }: { readonly plan: DevicePlan; readonly target: NewTarget; readonly number: number },
-  certificate: VerifiedReport['certificate'],
+  filled: Omit<Filled, 'added' | 'targetMicroseconds'>,
+  players: readonly Player[],
   at: Date,
-): Promise<FilledDevice> {
-  const { keySet, rollout, realm } = filled;
-  const standing = standingOf(number);
-  const { id } = plan;
+): Promise<readonly FilledDevice[]> {
+  const { keySet, rollout, realm, trust } = filled;
   const seq = firstSeq(at);
-  const offer = (version: KeyVersionNumber) => ({ keySet: keySet.name, version, kcv: kcvOf(keySet, version) });
-  const update = { device: id, issuedAt: at };
-  await store.recordUpdates([
-    { ...update, seq, sha256: derivedDigest(id, seq), offered: [offer(rollout.fromVersion)] },
-    ...(isOffered(standing)
-      ? [{ ...update, seq: seq + 1, sha256: derivedDigest(id, seq + 1), offered: [offer(rollout.toVersion)] }]
-      : []),
-  ]);
-  const report = reportOf(realm, id, certificate, keyringOf(keySet, rollout, standing), {
-    before: undefined,
-    seq,
-    now: at,
-    trustVersion: filled.trust,
+  const offer = (version: KeyVersionNumber) => [{ keySet: keySet.name, version, kcv: kcvOf(keySet, version) }];
+  const update = (device: DeviceId, number: number, version: KeyVersionNumber) => ({
+    device,
+    seq: number,
+    sha256: derivedDigest(device, number),
+    issuedAt: at,
+    offered: offer(version),
   });
-  const verified: VerifiedReport = { report, digest: digest(), certificate, address: '10.20.30.40', receivedAt: at };
-  await store.recordReports([verified], (state, one) => outcomeOf(filled, target, standing, state, one));
-  return { id, standing, report, digest: verified.digest, certificate };
+  await store.recordUpdates(
+    players.flatMap(({ target: { device }, number }) => [
+      update(device, seq, rollout.fromVersion),
+      ...(isOffered(standingOf(number)) ? [update(device, seq + 1, rollout.toVersion)] : []),
+    ]),
+  );
+  const devices = players.map(({ target: { device: id }, number, certificate }): FilledDevice => {
+    const standing = standingOf(number);
+    const history = { before: undefined, seq, now: at, trustVersion: trust };
+    const report = reportOf(realm, id, certificate, keyringOf(keySet, rollout, standing), history);
+    return { id, standing, report, digest: digest(), certificate };
+  });
+  const roles = new Map(players.map((player) => [player.target.device, player]));
+  await store.recordReports(
+    devices.map(({ report, digest, certificate }) => ({
+      report,
+      digest,
+      certificate,
+      address: ADDRESS,
+      receivedAt: at,
+    })),
+    (state, verified) => {
+      const player = roles.get(verified.report.device);
+      if (player === undefined) throw new CroupierError('internal.unexpected', 'a report of somebody else');
+      return outcomeOf(filled, player.target, standingOf(player.number), state, verified);
+    },
+  );
+  return devices;
 }
 
 /**
@@ -322,24 +347,17 @@ export async function fillDatabase(store: Store, realm: Realm, count: number): P
   const targetMicroseconds = ((performance.now() - begun) * 1000) / Math.max(1, targets.length);
   if (open === undefined) await activate(store, rollout, at);
 
-  const planOf = new Map(plans.map((plan) => [plan.id, plan]));
   const filled = { realm, policy, trust: await store.releasedTrustVersion(), keySet, rollout };
-  const numbered = targets.map((target, number) => ({ target, number, plan: planOf.get(target.device) }));
-  await inParts(numbered, AT_ONCE, (part) =>
-    store.setPresence(
-      part.map(({ target: { device }, number }) => ({
-        device,
-        connected: !isAway(number),
-        address: '10.20.30.40',
-        at,
-      })),
-    ),
-  );
-  const added: FilledDevice[] = [];
-  await forEachShared(numbered, async ({ target, number, plan }) => {
+  const players = targets.flatMap((target, number): readonly Player[] => {
     const certificate = certificates.get(target.device);
-    if (plan === undefined || certificate === undefined) return;
-    added.push(await play(store, filled, { plan, target, number }, certificate, at));
+    return certificate === undefined ? [] : [{ target, number, certificate }];
+  });
+  const added: FilledDevice[] = [];
+  await inParts(players, AT_ONCE, async (part) => {
+    await store.setPresence(
+      part.map(({ target: { device }, number }) => ({ device, connected: !isAway(number), address: ADDRESS, at })),
+    );
+    added.push(...(await play(store, filled, part, at)));
   });
   return { ...filled, added, targetMicroseconds };
 }
