@@ -231,7 +231,7 @@ export function authorityCommands(ports: AuthorityCommandPorts): AuthorityComman
     execute: async (request, authority) => {
       const step = stepOf(authority);
       const { put } = await decide(step, (facts) => decideWithdrawal(facts, request, step));
-      const trustVersion = await takeUp(step);
+      const trustVersion = await takeUp(step, { atOnce: request.force });
       return { changed: put.map(statesOf), trustVersion };
     },
   };

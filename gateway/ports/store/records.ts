@@ -20,6 +20,16 @@ import type { DeviceKeyState } from '#schema/messages/report.ts';
 import type { TrustBundle } from '#schema/messages/trust-bundle.ts';
 import type { Action, Role } from '#schema/operators.ts';
 import type { RolloutPlan, Selector } from '#schema/rollout-plan.ts';
+import type { OldVersionState, RolloutState, TargetState } from '#schema/rollout-states.ts';
+
+export {
+  OLD_VERSION_STATES,
+  ROLLOUT_STATES,
+  TARGET_STATES,
+  type OldVersionState,
+  type RolloutState,
+  type TargetState,
+} from '#schema/rollout-states.ts';
 
 export type DeviceState =
   | { readonly kind: 'registered' }
@@ -162,50 +172,6 @@ export interface KeySetRecord {
   /** Ascending by version. */
   readonly versions: readonly KeyVersionRecord[];
 }
-
-/**
- * D§9. A request that waits for its approval is the draft. A key version goes all the way; a trust bundle and a
- * re-enrolment have nothing to retire and are `completed` after `active`. Being paused is no state: see `pause`.
- */
-export const ROLLOUT_STATES = [
-  'approved',
-  'distributing',
-  'ready',
-  'active',
-  'retiring',
-  'retired',
-  'destroying',
-  'destroyed',
-  'completed',
-  'aborted',
-  'superseded',
-  'compromised',
-] as const;
-export type RolloutState = (typeof ROLLOUT_STATES)[number];
-
-export const TARGET_STATES = [
-  'pending',
-  'offered',
-  'stored',
-  /** Stored, told to use it, and not using it in time. */
-  'overdue',
-  'active',
-  'old-retired',
-  'old-destroyed',
-  'refused',
-  'stalled',
-  'superseded',
-  'quarantined',
-  'exempt',
-] as const;
-export type TargetState = (typeof TARGET_STATES)[number];
-
-/**
- * What a target has of the versions before the rollout's. `in-use`: it was given one, or proved to hold one stored or
- * active, and has not proved to use the rollout's version or a later one. `waived`: two people signed it off.
- */
-export const OLD_VERSION_STATES = ['in-use', 'held', 'gone', 'waived'] as const;
-export type OldVersionState = (typeof OLD_VERSION_STATES)[number];
 
 export type RolloutChange =
   | {

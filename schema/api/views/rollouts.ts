@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ApprovalId, DeviceId, KeySetName, RolloutId, Sha256, Timestamp } from '../../ids.ts';
 import { RolloutStepName, StepDetails, TargetWordName } from '../../rollout-history.ts';
 import { PlanName, RolloutPlan, Selector } from '../../rollout-plan.ts';
+import { OLD_VERSION_STATES, ROLLOUT_STATES, TARGET_STATES } from '../../rollout-states.ts';
 import { CampaignCause, EnrolmentCampaign, KeysetRotate, TrustPublish } from '../commands.ts';
 import { PageLimit, pageOf, QueryFlag } from './common.ts';
 
@@ -10,43 +11,13 @@ export const ROLLOUT_KINDS = ['key-version', 'trust-bundle', 're-enrolment'] as 
 export const RolloutKindName = z.enum(ROLLOUT_KINDS);
 export type RolloutKindName = z.infer<typeof RolloutKindName>;
 
-/** D§9; `approved` waits for its targets to be recorded or for its start time. */
-export const ROLLOUT_STATES = [
-  'approved',
-  'distributing',
-  'ready',
-  'active',
-  'retiring',
-  'retired',
-  'destroying',
-  'destroyed',
-  'completed',
-  'aborted',
-  'superseded',
-  'compromised',
-] as const;
 export const RolloutStateName = z.enum(ROLLOUT_STATES);
 export type RolloutStateName = z.infer<typeof RolloutStateName>;
 
-export const TARGET_STATES = [
-  'pending',
-  'offered',
-  'stored',
-  'overdue',
-  'active',
-  'old-retired',
-  'old-destroyed',
-  'refused',
-  'stalled',
-  'superseded',
-  'quarantined',
-  'exempt',
-] as const;
 export const TargetStateName = z.enum(TARGET_STATES);
 export type TargetStateName = z.infer<typeof TargetStateName>;
 
-/** What a target has of the versions before the rollout's. */
-export const OldVersionStateName = z.enum(['in-use', 'held', 'gone', 'waived']);
+export const OldVersionStateName = z.enum(OLD_VERSION_STATES);
 export type OldVersionStateName = z.infer<typeof OldVersionStateName>;
 
 export const CampaignView = z.object({
