@@ -113,7 +113,8 @@ export function decideReport(
   const targets: TargetMove[] = [];
   const agreesToRenew = report.results.some(({ seq, outcome }) => seq === sync.seq && outcome === 'applied');
   const latest =
-    report.results.find(({ seq }) => seq === sync.seq) ?? report.results.find(({ seq }) => seq === report.lastSeq);
+    report.results.find(({ seq }) => seq === sync.seq) ??
+    report.results.find(({ seq }) => seq === report.lastSeq && seq !== 0);
   const isBack = isFirstOfConnection(sync, report);
   const shown = { report, rows, certificate, agreesToRenew, latest, isBack, at: receivedAt };
   for (const entry of state.rollouts) {

@@ -1,11 +1,28 @@
 /** Who is connected, kept in the store in batches, since no truth lives only in a process's memory. */
 import { errorCode, errorMessage } from '#schema/errors.ts';
+import type { DeviceId } from '#schema/ids.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Presence } from '#gateway/ports/broker.ts';
 import type { Log } from '#gateway/ports/log.ts';
 import type { PresenceChange } from '#gateway/ports/store/delivery.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
+
+const PAGE = 1_000;
+
+/**
+ * Devices that the store still has as connected: at the start of a gateway those that were there when the one before ended.
+ * Errors: `store.unavailable`.
+ */
+export async function connectedDevices(store: Pick<Store, 'devices'>): Promise<Set<DeviceId>> {
+  const found = new Set<DeviceId>();
+  for (let after: DeviceId | undefined; ;) {
+    const page = await store.devices({ connected: true, after, limit: PAGE });
+    for (const { device } of page) found.add(device.id);
+    after = page.at(-1)?.device.id;
+    if (page.length < PAGE) return found;
+  }
+}
 
 export interface PresenceKeeper {
   readonly note: (presence: Presence) => void;

@@ -3,10 +3,13 @@ import { errorCode, errorMessage } from '#schema/errors.ts';
 import type { Clock } from '#schema/runtime/clock.ts';
 import type { Log } from '#gateway/ports/log.ts';
 import type { Store } from '#gateway/ports/store/index.ts';
-import type { RolloutRecord } from '#gateway/ports/store/records.ts';
+import type { RolloutOutcome } from '#gateway/ports/store/rollouts.ts';
+import type { RolloutRecord, TargetTally } from '#gateway/ports/store/records.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 import { decideProgress } from './decide.ts';
+import { restsOnAbsence } from './gates.ts';
 import { prepareRollout } from './prepare.ts';
+import { progressOf } from './progress.ts';
 
 export interface RolloutDriverPorts {
   readonly store: Store;
@@ -14,6 +17,8 @@ export interface RolloutDriverPorts {
   readonly log: Log;
   /** Devices are due. */
   readonly onDue: () => void;
+  /** Whether devices that were there when the gateway before this one ended have not come back yet. */
+  readonly isReturning?: () => boolean;
   readonly onAdvance?: (rollout: RolloutRecord) => void;
 }
 
@@ -26,8 +31,29 @@ const OPEN_LIMIT = 1_000;
 /** Where a rollout is, in one word for logs. */
 const whereIs = ({ state, pause }: RolloutRecord): string => (pause === undefined ? state : `paused (${state})`);
 
+/**
+ * What was decided, unless it rests on targets that are not there while a floor is about to come back: `sinceMs` after its
+ * start a gateway knows who is. As long as the plan gives a silent device, an absent one is waited for. Too many errors are
+ * no matter of absence.
+ */
+export function onceReturned(
+  rollout: RolloutRecord,
+  tallies: readonly TargetTally[],
+  decided: RolloutOutcome,
+  sinceMs: number,
+  now: Date,
+): RolloutOutcome {
+  const leftMs = rollout.plan.timeoutMs - sinceMs;
+  if (decided.kind !== 'advance' || leftMs <= 0 || decided.rollout.pause?.code === 'rollout.errors-exceeded')
+    return decided;
+  return restsOnAbsence(rollout, progressOf(rollout, tallies))
+    ? { kind: 'stay', until: new Date(now.getTime() + leftMs) }
+    : decided;
+}
+
 export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
   const { store, clock, log } = ports;
+  const startedAt = clock.monotonic();
 
   const tell = (rollout: RolloutRecord): void => {
     const { id: rolloutId, kind, pause } = rollout;
@@ -45,8 +71,12 @@ export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
     }
     for (;;) {
       const now = clock.now();
+      const isReturning = ports.isReturning?.() === true;
+      const sinceMs = isReturning ? clock.monotonic() - startedAt : Infinity;
       const outcome = await store.advanceRollout(rollout.id, now, (current, keySet, tallies) =>
-        current === undefined ? { kind: 'stay', until: undefined } : decideProgress(current, keySet, tallies, now),
+        current === undefined
+          ? { kind: 'stay', until: undefined }
+          : onceReturned(current, tallies, decideProgress(current, keySet, tallies, now), sinceMs, now),
       );
       if (outcome.kind !== 'advance') return outcome.kind === 'stay' ? outcome.until : undefined;
       tell(outcome.rollout);

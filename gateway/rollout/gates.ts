@@ -103,6 +103,16 @@ export function laggingServices(rollout: RolloutRecord, progress: RolloutProgres
   return isLate ? lagging : 0;
 }
 
+/**
+ * Whether a step forward, or a pause because of a service, would rest on targets of the opened waves that are not there.
+ * A gateway that has just started knows nobody to be there: what looks like a wave of absent devices may be a whole floor
+ * about to come back.
+ */
+export function restsOnAbsence(rollout: RolloutRecord, progress: RolloutProgress): boolean {
+  if (rollout.state !== 'distributing' && rollout.state !== 'ready') return false;
+  return progress.waves.some(({ wave, offline }) => wave <= rollout.wave && offline > 0);
+}
+
 /** Why activation has to wait, or undefined when it need not. */
 export function activationHold(rollout: Pick<RolloutRecord, 'plan'>, progress: RolloutProgress): Hold | undefined {
   const stored = progress.waves.reduce((total, { done }) => total + done, 0);

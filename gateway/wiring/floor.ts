@@ -6,7 +6,7 @@ import { TokenBucket } from '../broker/rate-limit.ts';
 import type { BrokerTls } from '../broker/tls.ts';
 import { createDispatcher } from '../delivery/dispatcher.ts';
 import { createIntake } from '../delivery/intake.ts';
-import { createPresenceKeeper } from '../delivery/presence.ts';
+import { connectedDevices, createPresenceKeeper } from '../delivery/presence.ts';
 import { createClientAuthorizer } from '../enrolment/client-certificate.ts';
 import { errorMessage } from '#schema/errors.ts';
 import type { Metrics } from '../ports/metrics.ts';
@@ -59,6 +59,7 @@ export async function openFloor(
 ): Promise<Floor> {
   const { config, store, keyStore, authorities, policy, feed, clock, log, closing } = foundation;
   const { realm, listen } = config;
+  const returning = await connectedDevices(store);
   await store.clearPresence();
   const broker = await createEmbeddedBroker({
     realm,
@@ -99,6 +100,7 @@ export async function openFloor(
     clock,
     log,
     onDue: () => dispatcher.ring(),
+    isReturning: () => returning.size > 0,
     onAdvance: (rollout) => {
       feed.publish(rolloutChanged(rollout));
       if (rollout.kind === 'trust-bundle') announceReleased();
@@ -127,13 +129,20 @@ export async function openFloor(
     rollouts.ring();
   });
   broker.onReport(intake.accept);
+  let isClosing = false;
   broker.onPresence((change) => {
+    // When the gateway ends, it is not the devices that leave: the next one waits for them.
+    if (isClosing) return;
+    if (change.kind === 'connected') returning.delete(change.device);
     presence.note(change);
     feed.publish({ type: 'device', device: change.device, change: change.kind });
   });
   // Closed in the opposite order: the broker first, so that nothing new comes in.
   for (const worker of [presence, intake, rollouts, dispatcher]) closing.add(() => worker.stop());
-  closing.add(() => broker.close());
+  closing.add(() => {
+    isClosing = true;
+    return broker.close();
+  });
 
   await announce();
   return { broker, dispatcher, rollouts, announceReleased };

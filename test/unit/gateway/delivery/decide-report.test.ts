@@ -290,6 +290,34 @@ describe('what a report proves', () => {
     expect(outcome.kind === 'accepted' && outcome.dueAt !== undefined && outcome.dueAt > second(102)).toBe(true);
   });
 
+  test('given a refusal of an update that was about something else, then a target that is to come stays so', () => {
+    const state = rotating('pending', { sync: sync({ seq: 42 }) });
+    const refused = next([versionOf(1, 'active')], {
+      results: [{ seq: Seq.parse(42), outcome: 'refused', code: 'envelope.integrity-failed' }],
+    });
+    expect(decide(state, refused)).toMatchObject({ kind: 'accepted', targets: [] });
+  });
+
+  test('given that nothing in what came could be believed, then the target stays as it is and tells what the device said', () => {
+    const refused = next([versionOf(1, 'active')], {
+      results: [{ seq: Seq.parse(0), outcome: 'refused', code: 'message.signature-invalid' }],
+    });
+    expect(decide(rotating('offered', { sync: sync({ seq: 42 }) }), refused)).toMatchObject({
+      targets: [{ state: 'offered', code: 'message.signature-invalid' }],
+    });
+    expect(decide(rotating('pending', { sync: sync({ seq: 42 }) }), refused)).toMatchObject({ targets: [] });
+  });
+
+  test('given a target that was asked before it went away, when it reports for the first time again, then its time begins anew', () => {
+    const offered = { rollout: rollout(), target: target('offered', { offeredAt: second(2), attempts: 9 }) };
+    const back = rotating('offered', { sync: sync({ lastSeenAt: second(90) }), rollouts: [offered] });
+    const there = rotating('offered', { rollouts: [offered] });
+    expect(decide(back, next([versionOf(1, 'active')]))).toMatchObject({
+      targets: [{ state: 'offered', offeredAt: second(102), attempts: 0 }],
+    });
+    expect(decide(there, next([versionOf(1, 'active')]))).toMatchObject({ targets: [] });
+  });
+
   test('given a device that slept over the rollout, then its target is superseded', () => {
     const state = deliveryOf({
       keySets: [keySet([retired(1), acceptedVersion(2), active(3)])],
