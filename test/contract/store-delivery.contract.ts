@@ -131,6 +131,28 @@ export function deliveryContract(current: CurrentStore): void {
     expect([memory?.published(trust(1)), memory?.published(trust(2))]).toEqual([true, false]);
   });
 
+  it('given a device that is far beyond an update, when its history begins anew, then that update is still known as sent', async () => {
+    const { store } = current();
+    await importDevices(store, 'egm-1');
+    const certificate = await enrol(store, 'egm-1');
+    const update = { device: deviceId('egm-1'), issuedAt: second(20), offered: [] };
+    await store.recordUpdates([
+      { ...update, seq: 7, sha256: sha256('an old body') },
+      { ...update, seq: 900, sha256: sha256('the latest body') },
+    ]);
+    const passed = report('egm-1', 3, { lastSeq: 900 as never });
+    await store.recordReports([verified(passed, certificate)], () => accepted({}));
+    await store.decideDevice(deviceId('egm-1'), second(30), () => ({
+      kind: 'change',
+      state: { kind: 'enrolled' },
+      revokeCertificates: undefined,
+      resetHistory: true,
+      audit: [event('device.re-baseline')],
+    }));
+    const memory = (await deliveryState(store, certificate))?.memory;
+    expect([7, 8, 900].map((seq) => memory?.sent(seq))).toEqual([true, false, true]);
+  });
+
   it('given an accepted report, when it is recorded, then the device stands as it says', async () => {
     const { store } = current();
     await importDevices(store, 'egm-1');
