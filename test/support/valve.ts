@@ -1,4 +1,4 @@
-/** The real transport with a valve between the broker and the device: what comes in passes, waits, is altered or is lost. */
+/** The real transport with a valve between the broker and the device: what comes in passes, waits, is altered (updates) or is lost. */
 import { mqttTransport, type TransportFactory } from '#agent/agent.ts';
 
 export type ValvePosition = 'open' | 'holding' | 'altering' | 'losing';
@@ -30,7 +30,7 @@ export class Valve {
     return mqttTransport({
       ...request,
       onMessage: (topic, payload) => {
-        if (!topic.endsWith('/update')) return request.onMessage(topic, payload);
+        if (this.current === 'altering' && !topic.endsWith('/update')) return request.onMessage(topic, payload);
         // The payload is a view into what the socket delivered.
         const copy = Uint8Array.from(payload);
         const pass = (): void => {
