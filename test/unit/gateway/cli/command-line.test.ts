@@ -239,7 +239,12 @@ describe('rollouts', () => {
     const asked = await json(
       Asked,
       ...engineer,
-      ...['rotate', 'report-mac', '--start-at', '2126-01-01T02:00:00+02:00', '--yes', '--no-wait'],
+      'rotate',
+      'report-mac',
+      '--start-at',
+      '2126-01-01T02:00:00+02:00',
+      '--yes',
+      '--no-wait',
     );
     expect((await approvedNow(asked)).exitCode).toBe(0);
     const { id } = await json(Id, 'rollout', 'show', 'report-mac');
@@ -295,7 +300,7 @@ describe('rollouts', () => {
   test('given a history, then its steps, none for a device that was never a target; an unknown one is refused', async () => {
     const none = await cli('device', 'history', 'egm-1');
     expect(none).toMatchObject({ exitCode: 0 });
-    expect(none.stdout).toMatch(/^AT +DEVICE +FROM +TO +CODE +ROLLOUT\n0 steps\n$/);
+    expect(none.stdout).toMatch(/^AT +ROLLOUT +STEP .*\n0 steps\n$/);
     expectRefused(await cli('device', 'history', 'ghost'), 11, 'device.not-found', /ghost/);
     expect((await cli('rollout', 'history', 'wallet-kek', '--limit', '5')).stdout).toMatch(/^\d+ steps?$/m);
   });
