@@ -12,7 +12,7 @@ import { isOnItsWay } from '#gateway/rollout/begin.ts';
 import { targetsOf, selectorOf } from '#gateway/rollout/targets.ts';
 import { createWindows, type SiteWindows } from '#gateway/rollout/window.ts';
 import type { ErrorCode } from '#schema/errors.ts';
-import { TrustVersion, type Realm, type RolloutId } from '#schema/ids.ts';
+import type { Realm, RolloutId, TrustVersion } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
 
 /** What the engine tells about, beside what the world does. */

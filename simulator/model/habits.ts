@@ -19,9 +19,9 @@ export interface Habit {
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
-const REBOOTS_A_DAY = 0.1;
+const REBOOTS_A_DAY = 0.05;
 
-export const STEADY: Habit = { name: 'steady', reboot: DAY / REBOOTS_A_DAY, leave: NEVER, break: 20 * DAY, loss: 0 };
+export const STEADY: Habit = { name: 'steady', reboot: DAY / REBOOTS_A_DAY, leave: NEVER, break: 30 * DAY, loss: 0 };
 export const WANDERER: Habit = {
   name: 'wanderer',
   reboot: DAY / REBOOTS_A_DAY,

@@ -33,8 +33,26 @@ function cell(target: RolloutTarget, online: boolean): number {
 
 const flag = (index: number, weight: number): boolean => Math.floor(index / weight) % FLAGS === 1;
 
+type Cell = Omit<TargetTally, 'targets'>;
+
+function cellAt(index: number): Cell {
+  const state = TARGET_STATES[Math.floor(index / OF_STATE) % TARGET_STATES.length];
+  const old = OLD_VERSION_STATES[index % OF_OLD];
+  if (state === undefined || old === undefined) throw new RangeError(`${index} is no cell of a tally`);
+  return {
+    wave: Math.floor(index / OF_WAVE),
+    service: flag(index, OF_SERVICE),
+    state,
+    online: flag(index, FLAGS * OF_OLD),
+    deferred: flag(index, OF_OLD),
+    old,
+  };
+}
+
 export class Tally {
   private readonly counts: Int32Array;
+  /** Those that ever counted something: few of the many that there could be. */
+  private readonly used = new Map<number, Cell>();
 
   constructor(waves: number) {
     this.counts = new Int32Array(waves * OF_WAVE);
@@ -43,26 +61,17 @@ export class Tally {
   /** Counts a target in (`by` 1) or out (`by` -1). */
   add(target: RolloutTarget, online: boolean, by: 1 | -1): void {
     const index = cell(target, online);
-    this.counts[index] = (this.counts[index] ?? 0) + by;
+    const before = this.counts[index] ?? 0;
+    this.counts[index] = before + by;
+    if (before === 0 && !this.used.has(index)) this.used.set(index, cellAt(index));
   }
 
   rows(): readonly TargetTally[] {
     const rows: TargetTally[] = [];
-    this.counts.forEach((targets, index) => {
-      if (targets === 0) return;
-      const state = TARGET_STATES[Math.floor(index / OF_STATE) % TARGET_STATES.length];
-      const old = OLD_VERSION_STATES[index % OF_OLD];
-      if (state === undefined || old === undefined) return;
-      rows.push({
-        wave: Math.floor(index / OF_WAVE),
-        service: flag(index, OF_SERVICE),
-        state,
-        online: flag(index, FLAGS * OF_OLD),
-        deferred: flag(index, OF_OLD),
-        old,
-        targets,
-      });
-    });
+    for (const [index, cell] of this.used) {
+      const targets = this.counts[index] ?? 0;
+      if (targets !== 0) rows.push({ ...cell, targets });
+    }
     return rows;
   }
 }

@@ -6,6 +6,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { TargetTally } from '#gateway/ports/store/records.ts';
+import type { RolloutId } from '#schema/ids.ts';
 import { DECISIONS, type Decisions } from '#simulator/model/decisions.ts';
 import type { Conduct } from '#simulator/model/device.ts';
 import { METER, ModelFloor, PLANS, WALLET, type FloorShape } from './model-floor.ts';
@@ -66,7 +67,6 @@ const WILLING = shapeWith('ordinary', 'busy');
 
 function tell(floor: ModelFloor, one: Step): void {
   const { engine, people } = floor;
-  const id = 'index' in one ? floor.rollout(one.index)?.id : undefined;
   switch (one.do) {
     case 'wait':
       return floor.wait(one.ms);
@@ -92,26 +92,40 @@ function tell(floor: ModelFloor, one: Step): void {
       const node = floor.node(one.index);
       return node.state.device.state.kind === 'quarantined' ? engine.release(node) : undefined;
     }
-    default:
-  }
-  if (id === undefined) return;
-  switch (one.do) {
+    case 'exempt':
+    case 'sign off': {
+      const rollout = floor.rollout(one.index);
+      return rollout === undefined ? undefined : tellOf(floor, rollout.id, one.do, one.device);
+    }
     case 'pause':
-      return void people.pause(id);
     case 'resume':
-      return void people.resume(id);
     case 'abort':
-      return void people.abort(id);
+    case 'retry':
+    case 'retire':
+    case 'destroy': {
+      const rollout = floor.rollout(one.index);
+      return rollout === undefined ? undefined : tellOf(floor, rollout.id, one.do, 0);
+    }
+  }
+}
+
+type OfRollout = 'exempt' | 'sign off' | 'pause' | 'resume' | 'abort' | 'retry' | 'retire' | 'destroy';
+
+function tellOf(floor: ModelFloor, id: RolloutId, what: OfRollout, device: number): void {
+  const { people } = floor;
+  switch (what) {
+    case 'exempt':
+      return floor.exempt(id, device);
+    case 'sign off':
+      return void people.signOff(id, [floor.node(device).device.id]);
     case 'retry':
       return void people.retry(id, floor.devices(id, ['refused', 'stalled', 'overdue']));
-    case 'exempt':
-      return floor.exempt(id, one.device);
-    case 'sign off':
-      return void people.signOff(id, [floor.node(one.device).device.id]);
+    case 'pause':
+    case 'resume':
+    case 'abort':
     case 'retire':
-      return void people.retire(id);
     case 'destroy':
-      return void people.destroy(id);
+      return void people[what](id);
   }
 }
 

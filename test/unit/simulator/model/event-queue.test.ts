@@ -1,0 +1,48 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { EventQueue } from '#simulator/model/event-queue.ts';
+
+function drain(queue: EventQueue): (readonly [number, number])[] {
+  const taken: (readonly [number, number])[] = [];
+  while (queue.pop()) taken.push([queue.at, queue.subject]);
+  return taken;
+}
+
+describe('events in the order of their times', () => {
+  test('given events put in at any time, also while others are taken out, then they come by time, and by order within one time', () => {
+    const moves = fc.array(fc.record({ at: fc.nat(50), take: fc.boolean() }), { maxLength: 3_000 });
+    fc.assert(
+      fc.property(moves, (list) => {
+        const queue = new EventQueue();
+        const waiting: { readonly at: number; readonly subject: number }[] = [];
+        const next = (): number => {
+          const least = waiting.reduce((found, one) => (one.at < found.at ? one : found));
+          waiting.splice(waiting.indexOf(least), 1);
+          return least.subject;
+        };
+        list.forEach(({ at, take }, subject) => {
+          queue.push(at, 1, subject);
+          waiting.push({ at, subject });
+          if (!take) return;
+          expect(queue.pop()).toBe(true);
+          expect(queue.subject).toBe(next());
+        });
+        const rest = drain(queue).map(([, subject]) => subject);
+        expect(rest).toEqual(rest.map(() => next()));
+        expect(queue.next).toBe(Number.POSITIVE_INFINITY);
+      }),
+    );
+  });
+
+  test('given more events than it has room for, then it grows and keeps what came with each', () => {
+    const queue = new EventQueue();
+    for (let at = 5_000; at > 0; at -= 1) queue.push(at, at % 7, at, -at);
+    expect(queue.size).toBe(5_000);
+    for (let at = 1; at <= 5_000; at += 1) {
+      expect(queue.next).toBe(at);
+      queue.pop();
+      expect([queue.kind, queue.subject, queue.mark]).toEqual([at % 7, at, -at]);
+    }
+    expect(queue.pop()).toBe(false);
+  });
+});
