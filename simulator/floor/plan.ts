@@ -79,6 +79,7 @@ function behavioursOf(
   const candidates = devices.filter(({ deviceClass }) => deviceClass !== 'service');
   for (const kind of BEHAVIOUR_KINDS) {
     const count = Math.round(((shares[kind] ?? 0) / 100) * devices.length);
+    if (count === 0) continue;
     for (const { name } of sample(candidates, count, (device) => device.name, seed, kind)) {
       const behaviours = found.get(name) ?? [];
       behaviours.push(ordinaryBehaviour(kind, draw(seed, kind, 'value', name), now));
