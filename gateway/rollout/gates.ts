@@ -140,7 +140,8 @@ export function activationErrors(rollout: RolloutRecord, progress: RolloutProgre
 function distributionHolds(rollout: RolloutRecord, progress: RolloutProgress): readonly Hold[] {
   const verdict = judgeWave(rollout, progress);
   if (verdict.kind === 'waits') return [verdict.hold];
-  if (verdict.kind === 'failed') return [hold('wave-failing', verdict.message, progress.byState.refused ?? 0)];
+  if (verdict.kind === 'failed')
+    return [hold('wave-failing', verdict.message, progress.waves[rollout.wave]?.failed ?? 0)];
   const soakMs = rollout.plan.waves[rollout.wave]?.soakMs ?? 0;
   const { waveSettledAt } = rollout;
   if (waveSettledAt === undefined || soakMs === 0) return [];

@@ -1,6 +1,11 @@
 /** Which targets stand behind what holds a rollout back. Pure. */
 import type { TargetFilter } from '#gateway/ports/store/rollouts.ts';
-import { TARGET_STATES, type RolloutRecord, type TargetState } from '#gateway/ports/store/records.ts';
+import {
+  OLD_VERSION_STATES,
+  TARGET_STATES,
+  type RolloutRecord,
+  type TargetState,
+} from '#gateway/ports/store/records.ts';
 import type { HoldReason } from './gates.ts';
 import { standingOf, type TargetStanding } from './progress.ts';
 
@@ -9,6 +14,9 @@ export type HeldBy = Omit<TargetFilter, 'after' | 'limit'>;
 function statesOf(kind: RolloutRecord['kind'], ...standings: readonly TargetStanding[]): readonly TargetState[] {
   return TARGET_STATES.filter((state) => standings.includes(standingOf(kind, state)));
 }
+
+/** Who was signed off is not expected to take a bundle or a certificate. */
+const NOT_WAIVED = OLD_VERSION_STATES.filter((old) => old !== 'waived');
 
 /** A quarantined device is never counted as one that depends on an old version. */
 const SERVED: readonly TargetState[] = TARGET_STATES.filter((state) => state !== 'quarantined');
@@ -19,6 +27,7 @@ const SERVED: readonly TargetState[] = TARGET_STATES.filter((state) => state !==
  */
 export function heldBy(rollout: RolloutRecord, reason: HoldReason): HeldBy | undefined {
   const { kind, wave, pause } = rollout;
+  const expected = kind === 'key-version' ? {} : { old: NOT_WAIVED };
   switch (reason) {
     case 'preparing':
     case 'start-time':
@@ -31,17 +40,17 @@ export function heldBy(rollout: RolloutRecord, reason: HoldReason): HeldBy | und
         ? { service: true, states: statesOf(kind, 'waiting', 'failed') }
         : undefined;
     case 'wave-unproven':
-      return { wave, online: false, states: statesOf(kind, 'waiting') };
+      return { wave, online: false, states: statesOf(kind, 'waiting'), ...expected };
     case 'wave-waiting':
-      return { wave, online: true, states: statesOf(kind, 'waiting') };
+      return { wave, online: true, states: statesOf(kind, 'waiting'), ...expected };
     case 'wave-failing':
-      return { wave, states: statesOf(kind, 'failed') };
+      return { wave, states: statesOf(kind, 'failed'), ...expected };
     case 'nothing-stored':
-      return { states: statesOf(kind, 'waiting', 'failed') };
+      return { states: statesOf(kind, 'waiting', 'failed'), ...expected };
     case 'services':
-      return { service: true, states: statesOf(kind, 'waiting', 'failed') };
+      return { service: true, states: statesOf(kind, 'waiting', 'failed'), ...expected };
     case 'quorum':
-      return { online: true, states: statesOf(kind, 'waiting') };
+      return { online: true, states: statesOf(kind, 'waiting'), ...expected };
     case 'activation':
       return { states: ['overdue'] };
     case 'deferred':
@@ -51,6 +60,6 @@ export function heldBy(rollout: RolloutRecord, reason: HoldReason): HeldBy | und
     case 'old-held':
       return { old: ['in-use', 'held'], states: SERVED };
     case 'behind':
-      return { states: statesOf(kind, 'waiting', 'failed') };
+      return { states: statesOf(kind, 'waiting', 'failed'), ...expected };
   }
 }

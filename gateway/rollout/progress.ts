@@ -93,7 +93,10 @@ export function progressOf(
   for (const { state, targets } of tallies) byState[state] = (byState[state] ?? 0) + targets;
   const sum = (of: (tally: TargetTally) => boolean): number =>
     tallies.reduce((total, tally) => (of(tally) ? total + tally.targets : total), 0);
-  const standing = (tally: TargetTally): TargetStanding => standingOf(rollout.kind, tally.state);
+  // A key version has its old versions to wait for; of the others a straggler that was signed off is not expected at all.
+  const isWaived = ({ old }: TargetTally): boolean => old === 'waived' && rollout.kind !== 'key-version';
+  const standing = (tally: TargetTally): TargetStanding =>
+    isWaived(tally) ? 'left-out' : standingOf(rollout.kind, tally.state);
   const waves = rollout.plan.waves.map(({ name }, wave): WaveProgress => {
     const mine = (of: (tally: TargetTally) => boolean): number => sum((tally) => tally.wave === wave && of(tally));
     return {
@@ -106,8 +109,7 @@ export function progressOf(
       offline: mine((tally) => standing(tally) === 'waiting' && !tally.online),
       servicesBehind: mine((tally) => tally.service && ['waiting', 'failed'].includes(standing(tally))),
       servicesLagging: mine(
-        (tally) =>
-          tally.service && (standing(tally) === 'failed' || (standing(tally) === 'waiting' && !tally.online)),
+        (tally) => tally.service && (standing(tally) === 'failed' || (standing(tally) === 'waiting' && !tally.online)),
       ),
     };
   });

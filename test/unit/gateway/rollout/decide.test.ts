@@ -215,6 +215,12 @@ describe('after the activation', () => {
     expect(step(trust, [some(9, 'active'), some(1, 'pending', offline)]).kind).toBe('stay');
     expect(step(trust, [some(9, 'active')])).toMatchObject({ rollout: { state: 'completed', finishedAt: NOW } });
   });
+
+  test('given a trust bundle whose stragglers were signed off, then it is complete without them', () => {
+    const trust = trustRollout({ state: 'active', activatedAt: second(50), preparedAt: second(0) });
+    const waived = some(1, 'pending', { ...offline, old: 'waived' });
+    expect(step(trust, [some(9, 'active'), waived])).toMatchObject({ rollout: { state: 'completed' } });
+  });
 });
 
 describe('retiring and destroying the old versions', () => {

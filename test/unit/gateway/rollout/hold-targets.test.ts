@@ -70,6 +70,7 @@ const chosen = (list: readonly Target[], filter: HeldBy): readonly Target[] =>
 const COUNTED: readonly HoldReason[] = [
   'wave-waiting',
   'wave-unproven',
+  'wave-failing',
   'services',
   'quorum',
   'activation',
