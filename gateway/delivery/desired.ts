@@ -301,7 +301,8 @@ export function desiredRenewal(
       opensAt = sooner(opensAt, agreed);
       continue;
     }
-    const by = new Date(now.getTime() + rollout.plan.timeoutMs);
+    // Half of what the plan gives it: who begins late in that time has the other half to get through.
+    const by = new Date(now.getTime() + rollout.plan.timeoutMs / 2);
     return { renew: { by, reason: rollout.campaign.reason }, opensAt };
   }
   const from = identity.notBefore.getTime();
