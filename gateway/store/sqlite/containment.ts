@@ -13,6 +13,7 @@ import {
   tickets,
 } from '#schema/tables.ts';
 import type { Campaign, DeviceRecord, DeviceState, TargetState } from '#gateway/ports/store/records.ts';
+import type { StoreContext } from './transaction.ts';
 
 /** Target states that a quarantined or revoked device keeps: nothing more is expected of them. */
 const CLOSED: readonly TargetState[] = ['old-destroyed', 'superseded', 'exempt'];
@@ -59,32 +60,45 @@ function moveOpenTargets(
 
 /**
  * Starts the history of reports anew. What the device proved before counts as offered until it proves it again, so that
- * a restored or wiped device is not taken for a fork, and a version it may still hold is not taken for gone.
+ * a restored or wiped device is not taken for a fork, and a version it may still hold is not taken for gone. Prepared:
+ * every first enrolment does it.
  */
-export function resetHistory(db: BetterSQLite3Database, device: DeviceId, at: Date): void {
-  db.update(deviceSync)
-    .set({
-      lastSeq: 0,
-      counter: 0,
-      digest: null,
-      nonce: null,
-      nonceAnswered: false,
-      clockTrusted: false,
-      boots: '[]',
-      unexpected: null,
-      trustVersion: 0,
-      attempts: 0,
-    })
-    .where(eq(deviceSync.device, device))
-    .run();
-  const ofDevice = eq(deviceKeyVersions.device, device);
-  db.delete(deviceKeyVersions)
-    .where(and(ofDevice, eq(deviceKeyVersions.state, 'destroyed')))
-    .run();
-  db.update(deviceKeyVersions)
-    .set({ state: 'offered', changedAt: at.getTime() })
-    .where(and(ofDevice, ne(deviceKeyVersions.state, 'offered')))
-    .run();
+export function historyResetter({
+  db,
+  statements,
+}: Pick<StoreContext, 'db' | 'statements'>): (device: DeviceId, at: Date) => void {
+  const forget = statements.change(
+    db
+      .update(deviceSync)
+      .set({
+        lastSeq: 0,
+        counter: 0,
+        digest: null,
+        nonce: null,
+        nonceAnswered: false,
+        clockTrusted: false,
+        boots: '[]',
+        unexpected: null,
+        trustVersion: 0,
+        attempts: 0,
+      })
+      .where(eq(deviceSync.device, sql.placeholder('device'))),
+  );
+  const ofDevice = eq(deviceKeyVersions.device, sql.placeholder('device'));
+  const drop = statements.change(
+    db.delete(deviceKeyVersions).where(and(ofDevice, eq(deviceKeyVersions.state, 'destroyed'))),
+  );
+  const doubt = statements.change(
+    db
+      .update(deviceKeyVersions)
+      .set({ state: 'offered', changedAt: sql`${sql.placeholder('at')}` })
+      .where(and(ofDevice, ne(deviceKeyVersions.state, 'offered'))),
+  );
+  return (device, at) => {
+    forget({ device });
+    drop({ device });
+    doubt({ device, at: at.getTime() });
+  };
 }
 
 /**

@@ -11,7 +11,7 @@ import type {
   DeviceRecord,
   EnrolmentRequest,
 } from '#gateway/ports/store/records.ts';
-import { resetHistory } from './containment.ts';
+import { historyResetter } from './containment.ts';
 import { enrolmentQueries } from './enrolment-queries.ts';
 import { blob, enrolmentRequest, Instant, ms, reader } from './rows.ts';
 import type { StoreContext } from './transaction.ts';
@@ -100,6 +100,7 @@ export function enrolmentStore(context: StoreContext): EnrolmentStore {
   const { db, transactions, clock } = context;
   const queries = enrolmentQueries(context);
   const statements = enrolmentStatements(context);
+  const resetHistory = historyResetter(context);
 
   const addIntent = (intent: CertificateIntent): void => {
     const { serial, device, issuer, csrSha256: csr, spkiSha256: spki } = intent;
@@ -208,7 +209,7 @@ export function enrolmentStore(context: StoreContext): EnrolmentStore {
       if (!isNext) return;
       await transactions.write(() => {
         const promoted = statements.promote({ device, serial });
-        if (promoted > 0 && queries.startsFresh(serial)) resetHistory(db, device, at);
+        if (promoted > 0 && queries.startsFresh(serial)) resetHistory(device, at);
       });
     },
 

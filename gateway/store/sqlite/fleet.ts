@@ -16,7 +16,7 @@ import {
 } from '#schema/tables.ts';
 import type { DeviceDetail, DeviceFilter, DeviceSummary, FleetStore } from '#gateway/ports/store/fleet.ts';
 import type { DeviceRecord } from '#gateway/ports/store/records.ts';
-import { changeDeviceState, deviceExists, resetHistory, revokeCertificates } from './containment.ts';
+import { changeDeviceState, deviceExists, historyResetter, revokeCertificates } from './containment.ts';
 import { certificateRecord, deviceKeyVersion, deviceRecord, Instant, optional, reader, syncRecord } from './rows.ts';
 import { rolloutTarget } from './rollout-rows.ts';
 import type { StoreContext } from './transaction.ts';
@@ -60,6 +60,8 @@ export function fleetStore({ db, statements, transactions }: StoreContext): Flee
       .onConflictDoNothing(),
   );
   const insertSync = statements.change(db.insert(deviceSync).values({ device: sql.placeholder('id'), ...UNHEARD }));
+
+  const resetHistory = historyResetter({ db, statements });
 
   const addDevice = (row: InventoryRow, at: Date): void => {
     const values = { id: row.id, class: row.class, site: row.site, serial: row.serial };
@@ -172,7 +174,7 @@ export function fleetStore({ db, statements, transactions }: StoreContext): Flee
         if (outcome.kind === 'change') {
           if (device === undefined) throw new CroupierError('device.not-found', `There is no device ${id}`);
           changeDeviceState(db, device, outcome.state, at);
-          if (outcome.resetHistory) resetHistory(db, id, at);
+          if (outcome.resetHistory) resetHistory(id, at);
           if (outcome.revokeCertificates !== undefined) revokeCertificates(db, id, outcome.revokeCertificates, at);
         }
         journal(outcome.audit, at);
