@@ -18,10 +18,13 @@ const SUBJECT: ReadonlySet<string> = new Set(['keySet', 'from', 'to', 'trust', '
 
 type Details = Extract<HistoryStepView, { kind: 'rollout' }>['details'];
 
+/** Hashes by their beginning: the whole one stands in the document. */
+const short = (text: string): string => (/^[0-9a-f]{64}$/.test(text) ? text.slice(0, 12) : text);
+
 function detailsText(details: Details): string {
   return Object.entries(details)
     .filter(([name]) => !SUBJECT.has(name))
-    .map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(', ') : value}`)
+    .map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(', ') : short(String(value))}`)
     .join('; ');
 }
 

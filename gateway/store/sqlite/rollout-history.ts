@@ -43,7 +43,8 @@ const SaidRow = z
     return { kind: 'target', ...moved, word: { step, by, approval, approvedBy, reason } };
   });
 
-const historyStep: (row: unknown) => HistoryStep = reader(z.union([RolloutRow, MovedRow, SaidRow]), 'rollout_history');
+/** The most frequent rows first: each is tried until one fits. */
+const historyStep: (row: unknown) => HistoryStep = reader(z.union([MovedRow, SaidRow, RolloutRow]), 'rollout_history');
 
 /** Adds the step that an event is, if it is one, in the transaction that records the event. */
 export function stepNote({ db, statements }: Prepared): (event: AuditEvent, at: Date) => void {

@@ -16,7 +16,7 @@ const started = HistoryStepView.parse({
   step: 'started',
   ...approved,
   reason: 'quarterly',
-  details: { keySet: 'wallet-kek', from: 1, to: 2, plan: 'careful' },
+  details: { keySet: 'wallet-kek', from: 1, to: 2, plan: 'careful', planSha256: 'ab'.repeat(32) },
 });
 const paused = HistoryStepView.parse({
   kind: 'rollout',
@@ -56,7 +56,7 @@ describe('the history of a rollout', () => {
   test('given its own steps, then each stands with who, whose approval, why, and its facts without what never changes', () => {
     expect(lines([started, paused], [], plain)).toEqual([
       'AT | STEP | BY | APPROVED BY | WHY | DETAILS',
-      `${AT} | started | ada | hedy, approval ${approvalId(2)} | quarterly | plan careful`,
+      `${AT} | started | ada | hedy, approval ${approvalId(2)} | quarterly | plan careful; planSha256 abababababab`,
       `${AT} | paused | the gateway | - | rollout.errors-exceeded: wave canary: 2 of 4 failed | named egm-1, egm-2`,
       '2 steps',
       '',
