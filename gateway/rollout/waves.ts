@@ -104,12 +104,14 @@ function* divide<Device extends Placeable>(
     }
     const left = remaining.length - taken;
     if (share.by === 'count' && quota > left) short.push({ wave, wanted: quota, left });
-    members[wave]?.push(...remaining.slice(taken, taken + quota));
+    members[wave] = [...(members[wave] ?? []), ...remaining.slice(taken, taken + quota)];
     taken = Math.min(remaining.length, taken + quota);
   });
-  const rest = members[plan.waves.findIndex(({ share }) => share.by === 'rest')];
-  rest?.push(...remaining.slice(taken));
-  return { members, missed: rest === undefined ? remaining.slice(taken) : [], short };
+  const left = remaining.slice(taken);
+  const rest = plan.waves.findIndex(({ share }) => share.by === 'rest');
+  if (rest === -1) return { members, missed: left, short };
+  members[rest] = [...(members[rest] ?? []), ...left];
+  return { members, missed: [], short };
 }
 
 function* placesIn<Device extends Placeable>({ members, missed }: Division<Device>): Work<readonly Assignment[]> {

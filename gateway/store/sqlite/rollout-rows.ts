@@ -2,11 +2,13 @@
 import { z } from 'zod';
 import {
   ApprovalId,
+  DeviceClass,
   DeviceId,
   KeySetName,
   KeyVersionNumber,
   RolloutId,
   Sha256,
+  SiteName,
   Timestamp,
   TrustVersion,
 } from '#schema/ids.ts';
@@ -21,7 +23,8 @@ import {
   type RolloutTarget,
   type TargetTally,
 } from '#gateway/ports/store/records.ts';
-import { Code, Flag, Instant, jsonText, ms, optional, reader } from './rows.ts';
+import type { PlanDevice } from '#gateway/ports/store/rollouts.ts';
+import { Code, DeviceStateName, Flag, Instant, Labels, deviceState, jsonText, ms, optional, reader } from './rows.ts';
 
 /** Texts that are kept parsed; a store has a handful of open rollouts, and every transaction reads them. */
 const TEXTS_KEPT = 256;
@@ -178,7 +181,30 @@ export const targetTally: (row: unknown) => TargetTally = reader(
 
 /** What a plan wants to know of a device besides its record. */
 export const planPresence = reader(z.object({ connected: Flag, lastSeenAt: optional(Instant) }), 'device_sync');
-export const planCertificate = reader(
-  z.object({ issuer: z.string(), createdAt: Instant, notAfter: Instant }),
-  'certificates',
+
+/** A plan looks at every device of the floor, so that no more is read than it needs. */
+export const planDevice: (row: unknown) => PlanDevice = reader(
+  z
+    .object({
+      id: DeviceId,
+      class: DeviceClass,
+      site: SiteName,
+      labels: Labels,
+      state: DeviceStateName,
+      stateCode: optional(Code),
+      connected: Flag,
+      lastSeenAt: optional(Instant),
+      issuer: optional(z.string()),
+      certifiedAt: optional(Instant),
+      notAfter: optional(Instant),
+    })
+    .transform(({ state, stateCode, issuer, certifiedAt, notAfter, ...device }): PlanDevice => {
+      const isCertified = issuer !== undefined && certifiedAt !== undefined && notAfter !== undefined;
+      return {
+        ...device,
+        state: deviceState(state, stateCode),
+        certificate: isCertified ? { issuer, createdAt: certifiedAt, notAfter } : undefined,
+      };
+    }),
+  'devices',
 );

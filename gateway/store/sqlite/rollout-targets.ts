@@ -7,8 +7,7 @@ import type { RolloutRecord, RolloutTarget, TargetState, TargetTally } from '#ga
 import type { NewTarget, PlanDevice, TargetChange, TargetDetail, TargetFilter } from '#gateway/ports/store/rollouts.ts';
 import { FROM_THE_START } from './containment.ts';
 import { selectorCondition, SERVED } from './due.ts';
-import { planCertificate, planPresence, rolloutTarget } from './rollout-rows.ts';
-import { deviceRecord } from './rows.ts';
+import { planDevice, planPresence, rolloutTarget } from './rollout-rows.ts';
 import type { StoreContext } from './transaction.ts';
 
 type Prepared = Pick<StoreContext, 'db' | 'statements'>;
@@ -120,29 +119,38 @@ export function raiseUnfinished(context: Prepared, { id }: RolloutRecord, at: Da
 }
 
 /** Devices that a selector names and that were not revoked, by id. */
-export function planDevices({ db }: Prepared, selector: Selector, after: string, limit: number): readonly PlanDevice[] {
-  return db
-    .select({
-      device: devices,
-      presence: { connected: deviceSync.connected, lastSeenAt: deviceSync.lastSeenAt },
-      certificate: {
-        issuer: certificates.issuer,
-        createdAt: certificates.createdAt,
-        notAfter: certificates.notAfter,
-      },
-    })
-    .from(devices)
-    .innerJoin(deviceSync, eq(deviceSync.device, devices.id))
-    .leftJoin(certificates, and(eq(certificates.serial, devices.currentSerial), eq(certificates.state, 'issued')))
-    .where(and(gt(devices.id, after), ne(devices.state, 'revoked'), selectorCondition(selector)))
-    .orderBy(asc(devices.id))
-    .limit(limit)
-    .all()
-    .map((row) => {
-      const { id, class: kind, site, labels, state } = deviceRecord(row.device);
-      const certificate = row.certificate === null ? undefined : planCertificate(row.certificate);
-      return { id, class: kind, site, labels, state, ...planPresence(row.presence), certificate };
-    });
+export function planDevices(
+  { db, statements }: Prepared,
+  selector: Selector,
+  after: string,
+  limit: number,
+): readonly PlanDevice[] {
+  const columns = {
+    id: devices.id,
+    class: devices.class,
+    site: devices.site,
+    labels: devices.labels,
+    state: devices.state,
+    stateCode: devices.stateCode,
+    connected: deviceSync.connected,
+    lastSeenAt: deviceSync.lastSeenAt,
+    issuer: certificates.issuer,
+    certifiedAt: certificates.createdAt,
+    notAfter: certificates.notAfter,
+  };
+  const names = Object.keys(columns);
+  const page = statements.all(
+    db
+      .select(columns)
+      .from(devices)
+      .innerJoin(deviceSync, eq(deviceSync.device, devices.id))
+      .leftJoin(certificates, and(eq(certificates.serial, devices.currentSerial), eq(certificates.state, 'issued')))
+      .where(and(gt(devices.id, after), ne(devices.state, 'revoked'), selectorCondition(selector)))
+      .orderBy(asc(devices.id))
+      .limit(limit),
+    (row) => planDevice(Object.fromEntries(names.map((name, index) => [name, row[index]]))),
+  );
+  return page();
 }
 
 /** States in which a rollout has targets that the filter lets through: each is a range of an index. */

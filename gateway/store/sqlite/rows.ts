@@ -65,6 +65,9 @@ export const Code = z.custom<ErrorCode>(
   'not an error code',
 );
 
+export const Labels = jsonText.pipe(z.record(z.string(), z.string()));
+export const DeviceStateName = z.enum(['registered', 'enrolled', 'quarantined', 'revoked']);
+
 /** A function that parses rows of one table. */
 export function reader<Schema extends z.ZodType>(schema: Schema, what: string): (row: unknown) => z.output<Schema> {
   return (row) => parseWith(schema, row, 'store.corrupt', `Row of ${what}`);
@@ -76,7 +79,8 @@ export const ms = (date: Date | undefined): number | null => date?.getTime() ?? 
 /** Column value of bytes. */
 export const blob = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-function deviceState(kind: DeviceState['kind'], code: ErrorCode | undefined): DeviceState {
+/** Errors: `store.corrupt` for a quarantine without a reason. */
+export function deviceState(kind: DeviceState['kind'], code: ErrorCode | undefined): DeviceState {
   if (kind !== 'quarantined') return { kind };
   if (code === undefined) throw new CroupierError('store.corrupt', 'Row of devices: quarantined without a code');
   return { kind, code };
@@ -89,8 +93,8 @@ export const deviceRecord: (row: unknown) => DeviceRecord = reader(
       class: DeviceClass,
       site: SiteName,
       serialNumber: z.string(),
-      labels: jsonText.pipe(z.record(z.string(), z.string())),
-      state: z.enum(['registered', 'enrolled', 'quarantined', 'revoked']),
+      labels: Labels,
+      state: DeviceStateName,
       stateCode: optional(Code),
       stateSince: Instant,
       createdAt: Instant,
