@@ -60,7 +60,7 @@ const pem = (identity: IdentityView): { readonly cert: string; readonly key: str
   cert: [identity.certificate, ...identity.chain]
     .map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64')}\n-----END CERTIFICATE-----\n`)
     .join(''),
-  key: identity.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  key: identity.privateKey.export({ type: 'pkcs8', format: 'pem' }),
 });
 
 /** Nobody gets anything by an identity from before: neither a certificate nor a connection. */
