@@ -30,6 +30,8 @@ export interface DeviceConnection {
   identity: { readonly device: DeviceId; readonly serial: Serial } | undefined;
   /** CONNACK is sent and the device is announced. */
   ready: boolean;
+  /** It took the seat of a connection that was announced: the device counts as there until somebody says otherwise. */
+  heir: boolean;
   /** Messages sent with QoS 1 and not acknowledged. */
   unacknowledged: number;
   /** False once the device has subscribed to one of its topics with QoS 0, which is never acknowledged. */
@@ -70,6 +72,7 @@ export function watchConnection(
     held: false,
     identity: undefined,
     ready: false,
+    heir: false,
     unacknowledged: 0,
     acknowledges: true,
   };

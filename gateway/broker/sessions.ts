@@ -21,7 +21,10 @@ export class Sessions {
   async take(connection: DeviceConnection, identity: { device: DeviceId; serial: Serial }): Promise<boolean> {
     const occupant = this.byDevice.get(identity.device);
     if (occupant !== undefined && !occupant.ready && !occupant.socket.destroyed) return false;
-    if (occupant !== undefined) this.vacate(occupant, 'taken-over');
+    if (occupant !== undefined) {
+      connection.heir = occupant.ready || occupant.heir;
+      this.vacate(occupant, 'taken-over');
+    }
     connection.identity = identity;
     this.byDevice.set(identity.device, connection);
     if (occupant !== undefined) await new Promise<void>((resolve) => endClient(occupant, resolve));
@@ -41,7 +44,7 @@ export class Sessions {
     const device = connection.identity?.device;
     if (device === undefined || this.byDevice.get(device) !== connection) return;
     this.byDevice.delete(device);
-    if (connection.ready) this.tell({ kind: 'disconnected', device, reason });
+    if (connection.ready || connection.heir) this.tell({ kind: 'disconnected', device, reason });
   }
 
   /** The connection of a device that is there. */
