@@ -24,7 +24,7 @@ const QUICK_DEVICES = 60;
 const AWAY_SHARE = 0.2;
 const ROTATIONS = 3;
 const SAMPLE = 200;
-const CONNECT_AT_ONCE = 64;
+const FEWEST_AT_ONCE = 64;
 const REQUEST_OCTETS = 300;
 const MOST_SECONDS = 60;
 /** An update, and one trust link for the one bundle that was missed; nothing that was slept through is replayed. */
@@ -36,6 +36,9 @@ const PATIENCE_MS = 90_000;
 const client = ({ operators }: Realm) => operators.as('key-admin').client;
 const between = (from: string, to: string | null): number =>
   to === null ? Number.NaN : (Date.parse(to) - Date.parse(from)) / 1000;
+
+/** They all return at the same moment. */
+const awayOf = (devices: number): number => Math.round(devices * AWAY_SHARE);
 
 /** What one change cost, from the moment it was approved. */
 interface Cost {
@@ -202,7 +205,7 @@ const figureOf = ({ figures }: Row, name: string): number =>
 async function absence({ realm, fleet, steps, devices }: Stage, limits: readonly Figure[]): Promise<BenchResult> {
   const { floor, plans } = fleet;
   const machines = plans.filter((plan) => plan.class !== 'service').map(({ id }) => id);
-  const away = machines.slice(0, Math.round(devices * AWAY_SHARE));
+  const away = machines.slice(0, awayOf(devices));
   const reachable = devices - away.length;
   await steps.run('switched off', { total: away.length }, async () => {
     await floor.switchOff(away);
@@ -268,7 +271,7 @@ export async function benchFloor(
     await steps.run('limit: messages', {}, () => benchMessages(realm, quick)),
     await steps.run('limit: signatures', {}, () => benchSignatures(realm, quick)),
   ];
-  const fleet = createFleet(realm, compositionFor(devices), state, CONNECT_AT_ONCE);
+  const fleet = createFleet(realm, compositionFor(devices), state, Math.max(FEWEST_AT_ONCE, awayOf(devices)));
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => fleet.floor.stop());
   await steps.run('enrolled and connected', { total: devices }, (step) =>
