@@ -90,7 +90,8 @@ export async function composeUpdate(
     device: device.id,
     seq: Seq.parse(planned.seq),
     issuedAt: now.toISOString(),
-    expiresAt: new Date(now.getTime() + validityMs).toISOString(),
+    // Devices may have learned a time that the clock showed before it was set back. Sequence numbers remember it.
+    expiresAt: new Date(Math.max(now.getTime(), planned.seq) + validityMs).toISOString(),
     nonce: planned.nonce ?? null,
     trustVersion: planned.trustVersion,
     keyrings,

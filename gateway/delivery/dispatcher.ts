@@ -18,6 +18,7 @@ import type { DispatchOutcome, PlannedUpdate } from '#gateway/ports/store/delive
 import type { Store } from '#gateway/ports/store/index.ts';
 import { composeUpdate, signUpdate, type ComposedUpdate } from './compose.ts';
 import { decideDispatch } from './decide-dispatch.ts';
+import { connectedPages } from './presence.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 
 export interface DispatcherPorts {
@@ -37,6 +38,8 @@ export interface DispatcherPorts {
 const BATCH = 64;
 /** Longest walk sent at once; a device further behind gets the rest after its next report. */
 const LINKS_AT_ONCE = 64;
+/** Less than this is no step of the clock, but how it is kept right. */
+const STEP_MS = 1_000;
 /** The dispatcher looks at the due marks this often even when nobody rings. */
 const IDLE_MS = 5_000;
 
@@ -102,9 +105,22 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
     return outcomes.length;
   };
 
+  const wallOffset = (): number => clock.now().getTime() - clock.monotonic();
+  let offset = wallOffset();
+  /** Due marks from before the clock was set back lie too far ahead: whoever is there is looked at anew. */
+  const lookAgainAfterStep = async (): Promise<void> => {
+    const before = offset;
+    offset = wallOffset();
+    if (before - offset < STEP_MS) return;
+    const now = clock.now();
+    log.warn({ ms: Math.round(before - offset) }, 'the clock was set back');
+    for await (const devices of connectedPages(store)) await store.markDue(devices, now);
+  };
+
   const worker: Worker = createWorker(
     clock,
     async () => {
+      await lookAgainAfterStep();
       while ((await dispatchBatch()) === BATCH);
       const next = await store.nextDue();
       const idle = clock.now().getTime() + IDLE_MS;

@@ -10,17 +10,14 @@ import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 
 const PAGE = 1_000;
 
-/**
- * Devices that the store still has as connected: at the start of a gateway those that were there when the one before ended.
- * Errors: `store.unavailable`.
- */
-export async function connectedDevices(store: Pick<Store, 'devices'>): Promise<Set<DeviceId>> {
-  const found = new Set<DeviceId>();
-  for (let after: DeviceId | undefined; ;) {
+/** Devices that the store has as connected, page by page. Errors: `store.unavailable`. */
+export async function* connectedPages(store: Pick<Store, 'devices'>): AsyncGenerator<readonly DeviceId[]> {
+  let after: DeviceId | undefined;
+  for (;;) {
     const page = await store.devices({ connected: true, after, limit: PAGE });
-    for (const { device } of page) found.add(device.id);
+    yield page.map(({ device }) => device.id);
     after = page.at(-1)?.device.id;
-    if (page.length < PAGE) return found;
+    if (page.length < PAGE) return;
   }
 }
 

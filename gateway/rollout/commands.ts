@@ -69,34 +69,35 @@ export function pauseCommand(ports: RolloutCommandPorts): Command<'rollout.pause
   };
 }
 
-export function resumeCommand(ports: RolloutCommandPorts): Command<'rollout.resume'> {
+/** A pause that is not the one which two people agreed to end. */
+function pausedAnew(rollout: RolloutRecord, { actor }: Word): RolloutOutcome {
+  const code = 'rollout.state-refused';
+  const message = `rollout ${rollout.id} was paused anew since its resumption was asked for; look at it and ask again`;
   return {
+    kind: 'refuse',
+    error: new CroupierError(code, message),
+    audit: [rolloutEvent(rollout, 'rollout.resume', actor, {}, { outcome: 'denied', code })],
+  };
+}
+
+export function resumeCommand(ports: RolloutCommandPorts): Command<'rollout.resume'> {
+  const pauseOf = async (id: RolloutId): Promise<string> => {
+    const found = await ports.store.rollout(id);
+    if (found === undefined) throw unknown(id);
+    const { pause } = found.rollout;
+    if (pause === undefined) throw new CroupierError('rollout.state-refused', `rollout ${id} is not paused`);
+    return pause.at.toISOString();
+  };
+  return {
+    complete: async (request) => ({ ...request, pausedAt: request.pausedAt ?? (await pauseOf(request.rollout)) }),
     summary: ({ rollout, reason }) => `resume rollout ${rollout}${reason === undefined ? '' : `: ${reason}`}`,
-    check: async ({ rollout: id }) => {
-      const found = await ports.store.rollout(id);
-      if (found === undefined) throw unknown(id);
-      if (found.rollout.pause === undefined)
-        throw new CroupierError('rollout.state-refused', `rollout ${id} is not paused`);
+    check: async ({ rollout }) => {
+      await pauseOf(rollout);
     },
-    execute: ({ rollout, reason }, authority) =>
+    execute: ({ rollout, reason, pausedAt }, authority) =>
       moveRollout(ports, rollout, authority, (current, _, __, word) =>
-        authority.askedAt !== undefined && current.pause !== undefined && current.pause.at > authority.askedAt
-          ? {
-              kind: 'refuse',
-              error: new CroupierError(
-                'rollout.state-refused',
-                `rollout ${rollout} was paused anew since its resumption was asked for; look at it and ask again`,
-              ),
-              audit: [
-                rolloutEvent(
-                  current,
-                  'rollout.resume',
-                  word.actor,
-                  {},
-                  { outcome: 'denied', code: 'rollout.state-refused' },
-                ),
-              ],
-            }
+        pausedAt !== undefined && current.pause !== undefined && current.pause.at.toISOString() !== pausedAt
+          ? pausedAnew(current, word)
           : decideResume(current, word, reason),
       ),
   };

@@ -6,7 +6,7 @@ import { TokenBucket } from '../broker/rate-limit.ts';
 import type { BrokerTls } from '../broker/tls.ts';
 import { createDispatcher } from '../delivery/dispatcher.ts';
 import { createIntake } from '../delivery/intake.ts';
-import { connectedDevices, createPresenceKeeper } from '../delivery/presence.ts';
+import { connectedPages, createPresenceKeeper } from '../delivery/presence.ts';
 import { createClientAuthorizer } from '../enrolment/client-certificate.ts';
 import { errorMessage } from '#schema/errors.ts';
 import type { Metrics } from '../ports/metrics.ts';
@@ -59,7 +59,8 @@ export async function openFloor(
 ): Promise<Floor> {
   const { config, store, keyStore, authorities, policy, feed, clock, log, closing } = foundation;
   const { realm, listen } = config;
-  const returning = await connectedDevices(store);
+  // Those that were there when the gateway before this one ended.
+  const returning = new Set((await Array.fromAsync(connectedPages(store))).flat());
   await store.clearPresence();
   const broker = await createEmbeddedBroker({
     realm,

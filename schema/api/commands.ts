@@ -88,7 +88,12 @@ export const EnrolmentCampaign = z.strictObject({
   ...rolloutTerms,
 });
 export const RolloutPause = z.strictObject({ rollout: RolloutId, reason: Reason });
-export const RolloutResume = z.strictObject({ rollout: RolloutId, reason: Reason.optional() });
+export const RolloutResume = z.strictObject({
+  rollout: RolloutId,
+  reason: Reason.optional(),
+  /** Which pause ends: when it began, as the requester saw it; the present one unless said. */
+  pausedAt: Timestamp.optional(),
+});
 export const RolloutAbort = z.strictObject({ rollout: RolloutId, reason: Reason });
 /** Without devices, all that have failed. */
 export const RolloutRetry = z.strictObject({
@@ -110,7 +115,10 @@ export const TrustPublish = z.strictObject({
 
 export const TrustImport = z.strictObject({
   /** Links of the chain that the gateway lacks, CMS DER, base64, in any order. */
-  links: z.array(Base64.max(512 * 1024)).min(1).max(256),
+  links: z
+    .array(Base64.max(512 * 1024))
+    .min(1)
+    .max(256),
 });
 
 /** Number of an alert. */
