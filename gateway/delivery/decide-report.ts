@@ -6,6 +6,7 @@ import type { AuditEvent } from '#schema/audit.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import type { DeliveryState, ReportOutcome, TargetMove, VerifiedReport } from '#gateway/ports/store/delivery.ts';
 import type { Campaign } from '#gateway/ports/store/records.ts';
+import type { Report } from '#schema/messages/report.ts';
 import type { Policy } from '#schema/policy.ts';
 import type { SiteWindows } from '#gateway/rollout/window.ts';
 import { learnFrom, withLearned } from './learn.ts';
@@ -66,6 +67,15 @@ function exposedKeys(rollouts: DeliveryState['rollouts'], targets: readonly Targ
       ? [rollout.campaign]
       : [],
   );
+}
+
+/**
+ * Every report repeats the results of the latest updates, in the order in which they came. On record go the refusals since
+ * the last update that the device is known to have processed.
+ */
+function newRefusals({ sync }: DeliveryState, { results }: Report): Report['results'] {
+  const known = results.findLastIndex(({ seq, outcome }) => seq === sync.lastSeq && outcome !== 'refused');
+  return results.slice(known + 1).filter(({ outcome }) => outcome === 'refused');
 }
 
 export function decideReport(
@@ -132,10 +142,8 @@ export function decideReport(
       }),
     );
   }
-  for (const result of report.results) {
-    if (result.outcome === 'refused')
-      audit.push(event(verified, 'device.refusal', 'denied', undefined, { seq: result.seq, code: result.code ?? '' }));
-  }
+  for (const { seq, code = '' } of newRefusals(known, report))
+    audit.push(event(verified, 'device.refusal', 'denied', undefined, { seq, code }));
   if (mismatches.length > 0)
     audit.push(event(verified, 'device.report', 'error', 'key.kcv-mismatch', { versions: [...mismatches] }));
   const exposed = exposedKeys(state.rollouts, targets);

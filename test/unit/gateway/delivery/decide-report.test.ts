@@ -298,6 +298,24 @@ describe('what a report proves', () => {
     expect(decide(state, refused)).toMatchObject({ kind: 'accepted', targets: [] });
   });
 
+  test('given refusals from before the last update that it is known to have processed, then only later ones are recorded', () => {
+    const result = (seq: number, outcome: 'applied' | 'refused') =>
+      ({
+        seq: Seq.parse(seq),
+        outcome,
+        ...(outcome === 'refused' ? { code: 'message.replayed' as const } : {}),
+      }) as const;
+    const refusals = (lastSeq: number, ...results: Report['results']): unknown => {
+      const state = deliveryOf({ sync: sync({ seq: 50, lastSeq }) });
+      const outcome = decide(state, next([versionOf(1, 'active')], { lastSeq: Seq.parse(43), results }));
+      return outcome.kind === 'accepted' && outcome.audit.map(({ action, details }) => [action, details?.['seq']]);
+    };
+    const [old, applied, replayed] = [result(41, 'refused'), result(43, 'applied'), result(40, 'refused')];
+    expect(refusals(43, old, applied)).toEqual([]);
+    expect(refusals(43, old, applied, replayed)).toEqual([['device.refusal', 40]]);
+    expect(refusals(39, old, applied)).toEqual([['device.refusal', 41]]);
+  });
+
   test('given that nothing in what came could be believed, then the target stays as it is and tells what the device said', () => {
     const refused = next([versionOf(1, 'active')], {
       results: [{ seq: Seq.parse(0), outcome: 'refused', code: 'message.signature-invalid' }],
