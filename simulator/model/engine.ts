@@ -68,10 +68,9 @@ const REPORT_INTERVAL_MS = 15 * 60_000;
 /** Updates that the gateway seals and signs in a second. */
 const UPDATES_PER_SECOND = 1_000;
 /** How long after a change a rollout is looked at. Reports come by the hundred; presence changes all day. */
-const SETTLE_MS = 1_000;
-const PRESENCE_SETTLES_MS = 60_000;
-/** Once a change is in use, who is connected decides nothing any more. */
-const PRESENCE_SETTLES_IN_USE_MS = 3_600_000;
+const SETTLE_MS = { target: 1_000, presence: 60_000 } as const;
+/** Once a change is in use, nobody waits for the next step, and who is connected decides nothing any more. */
+const SETTLE_IN_USE_MS = { target: 60_000, presence: 3_600_000 } as const;
 
 export class Engine {
   readonly realm: Realm;
@@ -429,7 +428,5 @@ export class Engine {
   }
 }
 
-function settling(rollout: RolloutRecord, by: 'target' | 'presence'): number {
-  if (by === 'target') return SETTLE_MS;
-  return isOnItsWay(rollout) ? PRESENCE_SETTLES_MS : PRESENCE_SETTLES_IN_USE_MS;
-}
+const settling = (rollout: RolloutRecord, by: 'target' | 'presence'): number =>
+  (isOnItsWay(rollout) ? SETTLE_MS : SETTLE_IN_USE_MS)[by];

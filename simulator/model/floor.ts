@@ -8,6 +8,7 @@ import { Holdings } from './holdings.ts';
 import { FIXED, FLAKY, STEADY, WANDERER, type Habit } from './habits.ts';
 import { certificateOf, classOf, identityOf, renewsAt } from './identity.ts';
 import type { ModelNode } from './node.ts';
+import { NO_ROWS } from './shared-rows.ts';
 import { Stream } from './stream.ts';
 import type { World } from './world.ts';
 
@@ -122,7 +123,7 @@ export function populate(
           dueAt: undefined,
           attempts: 0,
         },
-        versions: [],
+        versions: NO_ROWS,
         keySets: [],
         rollouts: [],
         trustReleased: trust,

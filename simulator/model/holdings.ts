@@ -8,7 +8,7 @@ export interface Holding {
   readonly reported: ReportedKeyring[];
 }
 
-const keyOf = ({ keySet, revision, active, accept, versions, destroyed }: HeldKeyring): string => {
+const textOf = ({ keySet, revision, active, accept, versions, destroyed }: HeldKeyring): string => {
   const held = versions.map(({ version, state }) => `${version}${state}`);
   const gone = destroyed.map(({ version, kcv, listed }) => `${version}${kcv ?? ''}${listed ? '+' : '-'}`);
   return `${keySet} ${revision} ${active ?? 0} [${accept.join()}] [${held.join()}] [${gone.join()}]`;
@@ -26,12 +26,14 @@ export class Holdings {
   readonly none: Holding = { keyrings: [], reported: [] };
   private readonly rings = new Map<string, HeldKeyring>();
   private readonly known = new Map<string, Holding>();
+  /** Of rings that are shared already: an update leaves most of a device's as they are. */
+  private readonly texts = new WeakMap<HeldKeyring, string>();
 
   of(keyrings: readonly HeldKeyring[]): Holding {
     // A deferred activation names its update: nobody else has the same.
     if (keyrings.some(({ deferred }) => deferred !== undefined))
       return { keyrings, reported: keyrings.map(reportedKeyring) };
-    const keys = keyrings.map(keyOf);
+    const keys = keyrings.map((ring) => this.texts.get(ring) ?? textOf(ring));
     const key = keys.join('\n');
     const found = this.known.get(key);
     if (found !== undefined) return found;
@@ -42,8 +44,9 @@ export class Holdings {
   }
 
   private ringOf(key: string, ring: HeldKeyring): HeldKeyring {
-    const found = this.rings.get(key);
-    if (found === undefined) this.rings.set(key, ring);
-    return found ?? ring;
+    const shared = this.rings.get(key) ?? ring;
+    this.rings.set(key, shared);
+    this.texts.set(shared, key);
+    return shared;
   }
 }

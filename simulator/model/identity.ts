@@ -69,7 +69,7 @@ export function renewBeforeConnecting(world: World, policy: Policy, node: ModelN
     node.isVouchedFor = true;
     return stream.between(...APPROVAL_MS);
   }
-  if (node.isVouchedFor) world.resetHistory(node, now);
+  if (node.isVouchedFor) world.resetHistory(node);
   node.isVouchedFor = false;
   node.certificates += 1;
   const issued = certificateOf(state.device.id, node.certificates, now, terms.validity);

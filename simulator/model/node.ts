@@ -2,7 +2,6 @@
 import type { DeliveryState } from '#gateway/ports/store/delivery.ts';
 import type {
   CertificateRecord,
-  DeviceKeyVersion,
   DeviceRecord,
   KeySetRecord,
   RolloutRecord,
@@ -13,6 +12,7 @@ import type { TrustVersion } from '#schema/ids.ts';
 import type { Update } from '#schema/messages/update.ts';
 import type { MadeReport, ModelDevice } from './device.ts';
 import type { Departure, Habit } from './habits.ts';
+import type { Rows } from './shared-rows.ts';
 import type { Stream } from './stream.ts';
 import type { Tally } from './tally.ts';
 
@@ -37,7 +37,7 @@ export interface OpenRollout {
 export interface NodeState extends DeliveryState {
   device: Mutable<DeviceRecord>;
   sync: Mutable<SyncRecord>;
-  versions: DeviceKeyVersion[];
+  versions: Rows;
   keySets: readonly KeySetRecord[];
   rollouts: RolloutEntry[];
   trustReleased: TrustVersion;

@@ -19,7 +19,7 @@ const DOCUMENT: PolicyDocument = {
       use: 'wrap',
       scope: 'shared',
       cryptoperiod: '90d',
-      rotation: { start: 'automatic', plan: 'floor' },
+      rotation: { start: 'automatic', lead: '7d', plan: 'floor' },
     },
     'report-mac': {
       algorithm: 'HMAC-SHA256',
@@ -27,7 +27,7 @@ const DOCUMENT: PolicyDocument = {
       scope: 'per-device',
       selector: { class: ['egm', 'kiosk', 'pos'] },
       cryptoperiod: '90d',
-      rotation: { start: 'automatic', plan: 'floor' },
+      rotation: { start: 'automatic', lead: '7d', plan: 'floor' },
     },
     'jackpot-mac': {
       algorithm: 'HMAC-SHA256',
@@ -35,7 +35,7 @@ const DOCUMENT: PolicyDocument = {
       scope: 'shared',
       selector: { class: ['egm', 'service'] },
       cryptoperiod: '90d',
-      rotation: { start: 'propose', plan: 'floor' },
+      rotation: { start: 'propose', lead: '7d', plan: 'floor' },
     },
   },
   rollouts: {

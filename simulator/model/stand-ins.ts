@@ -34,18 +34,22 @@ export const counterOf = (nonce: string): number => Number(nonce);
 
 export const bootIdAt = growing((boot) => `00000000-0000-4000-8000-${boot.toString(16).padStart(BOOT_DIGITS, '0')}`);
 
-let minute = Number.NaN;
-let prefix = '';
+/** Minutes written lately, by their number: what happens now, and what expires a good while later. */
+const MINUTES_KEPT = 64;
+const minutes = new Float64Array(MINUTES_KEPT).fill(Number.NaN);
+const prefixes: string[] = Array.from({ length: MINUTES_KEPT }, () => '');
+const TWO_DIGITS = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'));
+const THREE_DIGITS = Array.from({ length: 1_000 }, (_, number) => `.${String(number).padStart(3, '0')}Z`);
 
-/** RFC 3339 with milliseconds, as `Date.prototype.toISOString`; the minute is remembered. */
+/** RFC 3339 with milliseconds, as `Date.prototype.toISOString`. */
 export function timestamp(ms: number): string {
-  const within = ms % MINUTE;
-  const start = ms - within;
-  if (start !== minute) {
-    minute = start;
-    prefix = new Date(start).toISOString().slice(0, -'00.000Z'.length);
+  const minute = Math.floor(ms / MINUTE);
+  const within = ms - minute * MINUTE;
+  const slot = minute % MINUTES_KEPT;
+  if (minutes[slot] !== minute) {
+    minutes[slot] = minute;
+    prefixes[slot] = new Date(minute * MINUTE).toISOString().slice(0, -'00.000Z'.length);
   }
   const seconds = Math.floor(within / 1_000);
-  const rest = within - seconds * 1_000;
-  return `${prefix}${seconds < 10 ? '0' : ''}${seconds}.${rest < 100 ? (rest < 10 ? '00' : '0') : ''}${rest}Z`;
+  return `${prefixes[slot]}${TWO_DIGITS[seconds]}${THREE_DIGITS[within - seconds * 1_000]}`;
 }

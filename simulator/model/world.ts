@@ -27,6 +27,7 @@ import type { ErrorCode } from '#schema/errors.ts';
 import { CroupierError } from '#schema/errors.ts';
 import type { ModelNode, OpenRollout, RolloutEntry } from './node.ts';
 import { changedVersion } from './key-versions.ts';
+import { SharedRows } from './shared-rows.ts';
 import { oldVersionsOf, Tally } from './tally.ts';
 
 export interface WorldListener {
@@ -66,6 +67,7 @@ export class World {
   /** The latest bundle that was published. */
   trustLatest: TrustVersion;
   trustReleased: TrustVersion;
+  private readonly rows = new SharedRows();
   private readonly listener: WorldListener;
   private readonly byId = new Map<DeviceId, ModelNode>();
   private readonly opened = new Map<RolloutId, OpenRollout>();
@@ -176,14 +178,12 @@ export class World {
   }
 
   /** A person vouched for the device: its reports start a new history, and what it proved counts as offered. */
-  resetHistory(node: ModelNode, at: Date): void {
-    const { sync, versions } = node.state;
+  resetHistory(node: ModelNode): void {
+    const { sync } = node.state;
     node.isGivenUp = true;
     Object.assign(sync, { lastSeq: 0, counter: 0, digest: undefined, nonce: undefined, nonceAnswered: false });
     Object.assign(sync, { clockTrusted: false, boots: [], trustVersion: 0, attempts: 0 });
-    const kept = versions.filter(({ state }) => state !== 'destroyed');
-    versions.length = 0;
-    for (const row of kept) versions.push({ ...row, state: 'offered', changedAt: at });
+    node.state.versions = this.rows.anew(node.state.versions);
     for (const entry of node.state.rollouts) this.recount(node, entry);
   }
 
@@ -509,17 +509,10 @@ export class World {
     return node.state.versions.find((row) => row.version === version && row.keySet === keySet);
   }
 
-  /** Ascending by key set and version. */
   private putRow(node: ModelNode, row: DeviceKeyVersion): void {
-    const { versions, rollouts } = node.state;
-    let place = versions.findIndex(
-      ({ keySet, version }) => keySet > row.keySet || (keySet === row.keySet && version >= row.version),
-    );
-    if (place < 0) place = versions.length;
-    const present = versions[place];
-    const isThere = present?.keySet === row.keySet && present.version === row.version;
-    versions.splice(place, isThere ? 1 : 0, row);
-    for (const entry of rollouts) {
+    const { state } = node;
+    state.versions = this.rows.with(state.versions, row);
+    for (const entry of state.rollouts) {
       if (entry.rollout.kind === 'key-version' && entry.rollout.keySet === row.keySet) this.recount(node, entry);
     }
   }
