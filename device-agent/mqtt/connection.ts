@@ -1,12 +1,18 @@
 /** The real transport: MQTT 3.1.1 over TLS by mqtt.js, one client per connection. Reconnecting is the agent's business. */
 import { Buffer } from 'node:buffer';
 import { MqttClient } from 'mqtt';
-import { asCroupierError, CroupierError } from '#schema/errors.ts';
+import { asCroupierError, CroupierError, type ErrorCode } from '#schema/errors.ts';
 import { connectTls } from '../tls/connect.ts';
 import type { Transport, TransportFactory, TransportRequest } from './transport.ts';
 
-function isRefusal(error: Error): boolean {
-  return 'code' in error && typeof error.code === 'number';
+/** CONNACK return code 3 (MQTT 3.1.1, table 3.1): the server cannot serve the client now, and says nothing against it. */
+const SERVER_UNAVAILABLE = 3;
+
+/** What an error before the connection is complete says; mqtt.js gives those of a CONNACK its return code. */
+function faultOf(error: Error): ErrorCode {
+  const returnCode = 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+  if (returnCode === SERVER_UNAVAILABLE) return 'broker.unavailable';
+  return returnCode === undefined ? 'network.unreachable' : 'broker.denied';
 }
 
 function startClient(socket: Awaited<ReturnType<typeof connectTls>>, request: TransportRequest): MqttClient {
@@ -35,8 +41,7 @@ async function establish(client: MqttClient, request: TransportRequest): Promise
   const closed = (): void =>
     reject(new CroupierError('broker.denied', 'the broker closed the connection before CONNACK'));
   const failed = (error: Error): void => {
-    const code = isRefusal(error) ? 'broker.denied' : 'network.unreachable';
-    reject(asCroupierError(error, code, `the broker does not accept the connection: ${error.message}`));
+    reject(asCroupierError(error, faultOf(error), `the broker does not accept the connection: ${error.message}`));
   };
   client.once('connect', () => resolve(undefined));
   client.once('close', closed);

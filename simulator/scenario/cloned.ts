@@ -6,7 +6,9 @@ import type { DeviceId } from '#schema/ids.ts';
 import type { SimulatedDevice } from '../floor/device.ts';
 import { FloorObserver } from '../floor/observer.ts';
 import { openRelay, type Relay } from '../floor/relay.ts';
-import { bringBack, untilAlerted, untilQuarantined } from '../stage/containment.ts';
+import { reBaselineDevice } from '../operator/changes.ts';
+import { issueTickets } from '../operator/tickets.ts';
+import { untilAlerted, untilQuarantined } from '../stage/containment.ts';
 import { sendAway, settle } from '../stage/settle.ts';
 import type { Stage } from '../stage/stage.ts';
 import type { RunningScenario } from './scenario.ts';
@@ -42,7 +44,6 @@ export const cloned: RunningScenario = {
 };
 
 async function play(stage: Stage, chosen: readonly DeviceId[], relay: Relay): Promise<void> {
-  const { floor } = stage;
   const twins = await stage.step('copied', () => copyAll(stage, chosen, relay), undefined, chosen.length);
   try {
     await stage.step(
@@ -65,19 +66,7 @@ async function play(stage: Stage, chosen: readonly DeviceId[], relay: Relay): Pr
     await stage.step('copies switched off', async () => {
       for (const { device } of twins.values()) await device.switchOff('power-cut');
     });
-    await stage.step(
-      'brought back with new keys',
-      async () => {
-        await bringBack(stage, chosen, 'the copy was found');
-        for (const id of chosen) await floor.device(id).running.renew();
-        await stage.untilObserved('every device uses its new certificate', () =>
-          chosen.every((id) => isPromoted(stage, id)),
-        );
-        await settle(stage, chosen);
-      },
-      undefined,
-      chosen.length,
-    );
+    await stage.step('brought back with new keys', () => rekey(stage, chosen), undefined, chosen.length);
     await stage.step('copies on again', async () => {
       for (const { device } of twins.values()) await device.switchOn();
       await stage.until('every copy is refused', async () => (areAllRefused(twins) ? true : undefined));
@@ -115,8 +104,26 @@ const isAnyConnected = (twins: ReadonlyMap<DeviceId, Twin>): boolean => [...twin
 const areAllRefused = (twins: ReadonlyMap<DeviceId, Twin>): boolean =>
   [...twins.values()].every(({ observer }) => (observer.faultCodes().get('broker.denied') ?? 0) > 0);
 
-/** The gateway has seen the new certificate in use. */
-function isPromoted(stage: Stage, id: DeviceId): boolean {
-  const { serials } = stage.chronicle.of(id);
-  return stage.observed(id).serial === [...serials.keys()].at(-1) && serials.size > 1;
+/**
+ * A technician comes with tickets: whoever of the two renewed last, the device has a certificate after that which the copy
+ * has not.
+ */
+async function rekey(stage: Stage, devices: readonly DeviceId[]): Promise<void> {
+  const { floor } = stage;
+  await floor.switchOff(devices, 'orderly');
+  for (const id of devices) {
+    await reBaselineDevice(stage.operators, id, 'the copy was found');
+    stage.contained.delete(id);
+  }
+  floor.handOut(await issueTickets(stage.operators, devices));
+  const known = new Map(devices.map((id) => [id, new Set(stage.chronicle.of(id).serials.keys())]));
+  const isNew = (id: DeviceId): boolean => {
+    const { serial, phase } = stage.observed(id);
+    return phase === 'connected' && serial !== undefined && known.get(id)?.has(serial) === false;
+  };
+  await floor.switchOn(devices);
+  await settle(stage, devices);
+  for (const id of devices) if (!isNew(id)) await floor.device(id).running.renew();
+  await stage.untilObserved('every device uses a new certificate', () => devices.every(isNew));
+  await settle(stage, devices);
 }

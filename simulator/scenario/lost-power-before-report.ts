@@ -72,10 +72,11 @@ export const lostPowerBeforeReport: RunningScenario = {
       const times = bodies.filter(({ keyrings }) => carries(keyrings, keySet, to)).length;
       return times === 1 ? undefined : `it was sent ${times} times`;
     });
-    const recorded = await stage.step('the gateway’s history', () => storedSteps(stage, rollout));
-    stage.check('the gateway has recorded once that it is stored', struck, ({ plan }) => {
-      const times = recorded.get(plan.id) ?? 0;
-      return times === 1 ? undefined : `it is recorded ${times} times`;
+    const steps = await stage.step('the gateway’s history', () => historyOf(stage, rollout));
+    stage.check('the gateway has recorded no step twice, and the last one', struck, ({ plan }) => {
+      const own = steps.flatMap((step) => (step.kind === 'target' && step.device === plan.id ? [step.to] : []));
+      const isOnce = new Set(own).size === own.length && own.at(-1) === 'active';
+      return isOnce ? undefined : `it has recorded ${own.join(', ')}`;
     });
     stage.check('it stored the version once', struck, ({ accepted }) => {
       const spans = accepted.filter((span) => span.keySet === keySet && span.version === to);
@@ -89,19 +90,18 @@ const carries = (keyrings: Update['keyrings'], keySet: KeySetName, version: KeyV
 
 const PAGE = 1_000;
 
-/** How often the gateway has recorded for each device that it stored the change. */
-async function storedSteps(stage: Stage, rollout: RolloutId): Promise<ReadonlyMap<DeviceId, number>> {
-  const counts = new Map<DeviceId, number>();
+/** What the gateway has recorded of all targets, step by step. */
+async function historyOf(stage: Stage, rollout: RolloutId): Promise<RouteAnswer<'rollout.history'>['items']> {
+  const steps: RouteAnswer<'rollout.history'>['items'] = [];
   for (let after: number | undefined = 0; after !== undefined;) {
     const page: RouteAnswer<'rollout.history'> = await stage.client.call('rollout.history', {
       params: { id: rollout },
       query: { targets: 'true', after, limit: PAGE },
     });
-    for (const step of page.items)
-      if (step.kind === 'target' && step.to === 'stored') counts.set(step.device, (counts.get(step.device) ?? 0) + 1);
+    steps.push(...page.items);
     after = page.next ?? undefined;
   }
-  return counts;
+  return steps;
 }
 
 /** Each device loses its power in the moment when it would send the report on its next update. Fills what is returned. */

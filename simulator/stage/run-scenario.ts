@@ -2,14 +2,16 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CroupierError } from '#schema/errors.ts';
+import { CroupierError, errorCode } from '#schema/errors.ts';
 import type { KeySetName } from '#schema/ids.ts';
 import { selects } from '#schema/policy.ts';
 import { systemClock } from '#schema/runtime/clock.ts';
-import { createFloor } from '../floor/floor.ts';
+import { createFloor, type Floor } from '../floor/floor.ts';
+import { forEachLimited } from '../floor/limiter.ts';
 import { planFloor } from '../floor/plan.ts';
 import { registerFloor, ticketFloor } from '../floor/population.ts';
 import { TrafficCounter } from '../floor/traffic.ts';
+import { revokeDevice } from '../operator/changes.ts';
 import { knownDevices } from '../operator/inventory.ts';
 import type { OperatorClient } from '../operator/client.ts';
 import type { Steps } from '../output/steps.ts';
@@ -40,6 +42,8 @@ export interface ScenarioSurroundings {
 
 /** All devices of a floor have one address, and a scenario may be about failures. */
 const ONE_ADDRESS = { est: { failuresPerMinute: 1_000_000 } } as const;
+/** Requests to the operator API. */
+const AT_ONCE = 8;
 /** A gateway that was away comes back within seconds, not minutes. */
 const TIMING = { backoffMinMs: 250, backoffMaxMs: 5_000, refusalIntervalMs: 5_000, busyPollMs: 500 };
 
@@ -121,12 +125,26 @@ async function openFloor(
     timing: TIMING,
     network: traffic.wrap,
   });
+  if (data !== undefined) cleanup.defer(() => decommission(floor, gateway));
   cleanup.defer(() => floor.stop());
   const chronicle = new Chronicle(floor.plans, () => systemClock.now().getTime());
   floor.observer.addWitness(chronicle);
   cleanup.defer(() => steps.close());
   const keySet = await sharedKeySet(client, devices);
   return { seed, floor, gateway, chronicle, traffic, keySet, steps, signal, directory };
+}
+
+/**
+ * A floor that is gone for good must not hold up the gateway that it stood at: no rotation waits for a device that is
+ * revoked. What goes wrong with one that is revoked already does not matter.
+ */
+async function decommission({ plans, observer }: Floor, { operators }: GatewayAtHand): Promise<void> {
+  const enrolled = plans.filter(({ id }) => observer.of(id)?.serial !== undefined);
+  await forEachLimited(enrolled, AT_ONCE, async ({ id }) => {
+    await revokeDevice(operators, id, 'simulated, and switched off for good').catch((error: unknown) => {
+      if (errorCode(error) !== 'device.state-refused') throw error;
+    });
+  });
 }
 
 /** A floor beside others, and beside those of former runs, has ids of its own. */

@@ -26,7 +26,30 @@ async function expect(stage: Stage): Promise<Expectation> {
   return expectation;
 }
 
-/** Resolves with what is wrong with those that are not in step when patience is at its end; none when all are. */
+const laggards = (stage: Stage, devices: readonly DeviceId[], expectation: Expectation) =>
+  devices.flatMap((id) => {
+    const lag = lagOf(stage.observed(id), expectation);
+    return lag === undefined ? [] : [{ id, lag }];
+  });
+
+/** How the gateway shut them out, if it did so with all of them: then waiting is in vain. */
+async function areShutOut(
+  stage: Stage,
+  behind: readonly { readonly id: DeviceId }[],
+): Promise<readonly string[] | undefined> {
+  const found: string[] = [];
+  for (const { id } of behind) {
+    const { state, stateCode } = await stage.client.call('device.show', { params: { id } });
+    if (state === 'enrolled' || state === 'registered') return undefined;
+    found.push(`${id}: it is ${state} (${stateCode ?? 'by a person'})`);
+  }
+  return found.length === 0 ? undefined : found;
+}
+
+/**
+ * Resolves with what is wrong with those that are not in step when patience is at its end, or when the gateway has shut
+ * them all out; with nothing when all are in step.
+ */
 export async function waitInStep(
   stage: Stage,
   devices: readonly DeviceId[],
@@ -47,19 +70,16 @@ export async function waitInStep(
       expectation = await expect(stage);
       const isSame = isSameExpectation(current, expectation);
       if (isSame && isReached && expectation.underWay.length === 0) return [];
-      if (limit.aborted) break;
+      const behind = laggards(stage, devices, expectation);
+      const shutOut = isReached ? undefined : await areShutOut(stage, behind);
+      if (shutOut !== undefined) return shutOut;
+      if (limit.aborted) return behind.map(({ id, lag }) => `${id}: ${lag}`);
       if (isSame && isReached) await observer.until(() => false, SETTLE_MS, limit);
     }
   } finally {
     stop();
     step?.progress(observer.counts().atGoal);
   }
-  const last = expectation;
-  return devices.flatMap((id) => {
-    const device = observer.of(id);
-    const lag = device === undefined ? 'it is not on the floor' : lagOf(device, last);
-    return lag === undefined ? [] : [`${id}: ${lag}`];
-  });
 }
 
 /** Waits until these devices, all that are on and not shut out unless told, are in step. Errors: `network.timeout`, naming some that are not. */

@@ -60,7 +60,8 @@ export class Stage {
   readonly keys = new KeyRecord();
   private readonly steps: Steps;
 
-  constructor({ seed, floor, gateway, chronicle, traffic, keySet, steps, signal, directory }: StageParts) {
+  constructor(parts: StageParts) {
+    const { seed, floor, gateway, chronicle, traffic, keySet, steps, signal, directory } = parts;
     this.seed = seed;
     this.floor = floor;
     this.gateway = gateway;
