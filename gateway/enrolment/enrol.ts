@@ -293,7 +293,9 @@ export function createEnrolment(ports: EnrolmentPorts): (input: EnrolmentInput) 
             policy: ports.policy(),
             withdrawnAt: ports.withdrawnAt ?? (() => undefined),
             unrecorded: () =>
-              given.kind === 'certificate' ? serialIfOurs(given.certificate, ports.clientCas?.() ?? [], now) : undefined,
+              given.kind === 'certificate'
+                ? serialIfOurs(given.certificate, ports.clientCas?.() ?? [], now)
+                : undefined,
             prepare,
           },
           state,

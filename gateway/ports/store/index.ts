@@ -15,6 +15,14 @@ import type { RolloutStore } from './rollouts.ts';
 import type { TrustStore } from './trust.ts';
 
 export interface Store
-  extends FleetStore, EnrolmentStore, DeliveryStore, KeySetStore, RolloutStore, TrustStore, GovernanceStore, AuditStore {
+  extends
+    FleetStore,
+    EnrolmentStore,
+    DeliveryStore,
+    KeySetStore,
+    RolloutStore,
+    TrustStore,
+    GovernanceStore,
+    AuditStore {
   close(): Promise<void>;
 }
