@@ -44,7 +44,7 @@ const keySet = (over: Partial<KeySetView> = {}): KeySetView => ({
   selector: {},
   cryptoperiodMs: 1,
   rotateBy: null,
-  rotation: { start: 'manual', leadMs: 0, plan: 'default', dueAt: null },
+  rotation: { state: 'in-period', start: 'manual', plan: 'default', dueAt: null, endsAt: null },
   activeVersion: V2,
   revision: 2,
   createdAt: stamp(0),
