@@ -216,15 +216,17 @@ function asksNothing(record: KeyVersionRecord, state: DeviceKeyVersion['state'] 
  * times, and it is seen without making anything.
  */
 function isAtRest({ name, versions }: KeySetRecord, rows: Held): boolean {
-  let known = 0;
+  let place = rows.findIndex(({ keySet }) => keySet === name);
+  if (place < 0) place = rows.length;
+  // Versions and rows both ascend.
   for (const record of versions) {
-    const row = rowOf(rows, name, record.version);
-    if (!asksNothing(record, row?.state)) return false;
-    if (row !== undefined) known += 1;
+    const row = rows[place];
+    const isIts = row !== undefined && row.version === record.version && row.keySet === name;
+    if (!asksNothing(record, isIts ? row.state : undefined)) return false;
+    if (isIts) place += 1;
   }
   // A row of a version that the key set does not have is for the longer way.
-  for (const { keySet } of rows) if (keySet === name) known -= 1;
-  return known === 0;
+  return rows[place]?.keySet !== name;
 }
 
 /** All keyrings that differ, of a device as the store knows it. */

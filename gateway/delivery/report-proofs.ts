@@ -5,6 +5,10 @@ import type { DeviceKeyVersion, KeySetRecord, KeyVersionRecord } from '#gateway/
 import { rowOf } from './desired.ts';
 import { isLost, type Lesson } from './learn.ts';
 
+/** Rows ascend by key set and version. */
+const isBefore = (one: DeviceKeyVersion, other: DeviceKeyVersion): boolean =>
+  one.keySet < other.keySet || (one.keySet === other.keySet && one.version < other.version);
+
 export interface Proved {
   readonly proofs: readonly VersionProof[];
   readonly rows: readonly DeviceKeyVersion[];
@@ -26,9 +30,8 @@ export function readProofs(state: DeliveryState, report: Report, { gone }: Lesso
   const mismatches: string[] = [];
   const put = (proof: VersionProof): void => {
     proofs.push(proof);
-    const before = rowOf(rows, proof.keySet, proof.version);
-    const after = { ...proof, changedAt: at };
-    rows = before === undefined ? [...rows, after] : rows.map((row) => (row === before ? after : row));
+    const row = { ...proof, changedAt: at };
+    rows = [...rows.filter((one) => isBefore(one, row)), row, ...rows.filter((one) => isBefore(row, one))];
   };
   const prove = (ring: ReportedKeyring): void => {
     const keySet = state.keySets.find((entry) => entry.name === ring.keySet);
