@@ -17,7 +17,7 @@ export interface RolloutDriverPorts {
   readonly log: Log;
   /** Devices are due. */
   readonly onDue: () => void;
-  /** Whether devices that were there when the gateway before this one ended have not come back yet. */
+  /** Whether devices that were there when the gateway before this one ended are still coming back. */
   readonly isReturning?: () => boolean;
   readonly onAdvance?: (rollout: RolloutRecord) => void;
 }

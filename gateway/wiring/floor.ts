@@ -26,6 +26,9 @@ export interface Floor {
 /** A thief who knocks fast must not fill the audit trail: what exceeds this is in the log and the metrics alone. */
 const DENIALS_ON_RECORD = { perSecond: 1, burst: 100 };
 
+/** A floor comes back in a stream: when nobody has for so long, the others are away. */
+const RETURN_MS = 15_000;
+
 function auditDenials({ store, clock, log }: Foundation): (denial: Denial) => void {
   const bucket = new TokenBucket(DENIALS_ON_RECORD, clock.monotonic());
   return (denial) => {
@@ -61,6 +64,7 @@ export async function openFloor(
   const { realm, listen } = config;
   // Those that were there when the gateway before this one ended.
   const returning = new Set((await Array.fromAsync(connectedPages(store))).flat());
+  let lastReturnAt = clock.monotonic();
   await store.clearPresence();
   const broker = await createEmbeddedBroker({
     realm,
@@ -101,7 +105,7 @@ export async function openFloor(
     clock,
     log,
     onDue: () => dispatcher.ring(),
-    isReturning: () => returning.size > 0,
+    isReturning: () => returning.size > 0 && clock.monotonic() - lastReturnAt < RETURN_MS,
     onAdvance: (rollout) => {
       feed.publish(rolloutChanged(rollout));
       if (rollout.kind === 'trust-bundle') announceReleased();
@@ -134,7 +138,7 @@ export async function openFloor(
   broker.onPresence((change) => {
     // When the gateway ends, it is not the devices that leave: the next one waits for them.
     if (isClosing) return;
-    if (change.kind === 'connected') returning.delete(change.device);
+    if (change.kind === 'connected' && returning.delete(change.device)) lastReturnAt = clock.monotonic();
     presence.note(change);
     feed.publish({ type: 'device', device: change.device, change: change.kind });
   });
