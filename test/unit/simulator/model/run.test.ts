@@ -15,9 +15,9 @@ describe('a run of the model', () => {
     'given one seed, then every run has the same history; given another one, then another',
     async () => {
       const [first, again, other] = [
-        await run({ days: 25 }),
-        await run({ days: 25 }),
-        await run({ days: 25, seed: 'b' }),
+        await run({ days: 30 }),
+        await run({ days: 30 }),
+        await run({ days: 30, seed: 'b' }),
       ];
       expect(again).toEqual(first);
       expect(other.digest).not.toBe(first.digest);
@@ -46,7 +46,7 @@ describe('a run of the model', () => {
   );
 
   test('given a result, then it is told to people and to programs', async () => {
-    const result = await run({ days: 20 });
+    const result = await run({ days: 30 });
     let text = '';
     writeModel({ write: (part) => (text += part), live: false, columns: 80, paint: (_, plain) => plain }, result, 1);
     expect(text).toContain('jackpot-mac 2');
