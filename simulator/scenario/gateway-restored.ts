@@ -25,9 +25,10 @@ export const gatewayRestored: OwnScenario = {
     const { keySet, floor, chronicle } = stage;
     const away = stage.choose(AWAY_PERCENT, 'away');
     await stage.step('a rotation', () => rotate(stage, 'before the backup'));
+    // The gateway waits for those that it takes to be there, when it starts: these it knows to be away.
+    await stage.step('switched off', () => sendAway(stage, away), undefined, away.length);
     const backup = join(stage.directory, 'backup.db');
     await stage.step('backup', () => croupier(stage, z.object({ file: z.string() }), 'backup', backup));
-    await stage.step('switched off', () => sendAway(stage, away), undefined, away.length);
     const lost = await stage.step(
       'what the backup does not know',
       async () => {

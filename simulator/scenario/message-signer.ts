@@ -11,7 +11,6 @@ import type { OwnStage } from '../stage/stage.ts';
 import type { OwnScenario } from './scenario.ts';
 
 const AWAY_PERCENT = 30;
-const WITNESS_PERCENT = 10;
 
 export const messageSigner: OwnScenario = {
   name: 'message-signer',
@@ -23,7 +22,10 @@ export const messageSigner: OwnScenario = {
     const authorities = new Authorities(stage);
     const away = stage.choose(AWAY_PERCENT, 'away');
     const present = stage.except(away);
-    const witnesses = stage.choose(WITNESS_PERCENT, 'witness').filter((id) => present.includes(id));
+    const witnesses = stage
+      .choose(100, 'witness')
+      .filter((id) => present.includes(id))
+      .slice(0, away.length);
     const taps = new NetworkTaps();
     const byFirst = await stage.step('signed by the first signer', () => record(stage, taps, [...away, ...witnesses]));
 

@@ -84,3 +84,14 @@ describe('who has troubles', () => {
     expect(off.some((device) => device.class === 'service')).toBe(false);
   });
 });
+
+test('given a prefix, then every id begins with it, and the seed draws the same floor', () => {
+  const options = { seed: 's', size: 40, shares: { restart: 50 }, now: new Date(0) };
+  const [plain, prefixed] = [planFloor(options), planFloor({ ...options, prefix: 'S1-' })];
+  expect(prefixed.map(({ id }) => id)).toEqual(plain.map(({ id }) => `S1-${id}`));
+  expect(prefixed.map(({ row, behaviours }) => [row.site, row.serial, behaviours])).toEqual(
+    plain.map(({ row, behaviours }) => [row.site, row.serial, behaviours]),
+  );
+  const names = (plans: typeof plain): string[] => chooseOffline(plans, 's', 30).map(({ name }) => name);
+  expect(names(prefixed)).toEqual(names(plain));
+});

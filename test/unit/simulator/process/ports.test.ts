@@ -1,7 +1,7 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { requireFreePorts } from '#simulator/process/ports.ts';
+import { lastingPorts, requireFreePorts } from '#simulator/process/ports.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 
 let server: Server;
@@ -27,4 +27,11 @@ test('given a port that is named twice, then that is refused', async () => {
 
 test('given free ports, then nothing is refused', async () => {
   await expect(requireFreePorts('127.0.0.1', FREE)).resolves.toBeUndefined();
+});
+
+test('given ports to come back to, then they are four, free, and none that a system gives to those who connect', async () => {
+  const ports = await lastingPorts('127.0.0.1');
+  expect(new Set(Object.values(ports)).size).toBe(4);
+  for (const port of Object.values(ports)) expect(port).toBeLessThan(32_768);
+  await expect(requireFreePorts('127.0.0.1', ports)).resolves.toBeUndefined();
 });
