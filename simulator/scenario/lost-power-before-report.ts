@@ -2,6 +2,7 @@
  * A device stores a version and loses its power before the report of it leaves. What it stored is durable, and so is the
  * report: the same bytes go out when it is back, and nothing happens twice (I4).
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RouteAnswer } from '#schema/api/routes.ts';
 import type { DeviceId, KeySetName, KeyVersionNumber, RolloutId } from '#schema/ids.ts';
 import type { Update } from '#schema/messages/update.ts';
@@ -72,7 +73,7 @@ export const lostPowerBeforeReport: RunningScenario = {
       const times = bodies.filter(({ keyrings }) => carries(keyrings, keySet, to)).length;
       return times === 1 ? undefined : `it was sent ${times} times`;
     });
-    const steps = await stage.step('the gateway’s history', () => historyOf(stage, rollout));
+    const steps = await stage.step('the gateway’s history', () => settledHistory(stage, rollout, struck));
     stage.check('the gateway has recorded no step twice, and the last one', struck, ({ plan }) => {
       const own = steps.flatMap((step) => (step.kind === 'target' && step.device === plan.id ? [step.to] : []));
       const isOnce = new Set(own).size === own.length && own.at(-1) === 'active';
@@ -102,6 +103,23 @@ async function historyOf(stage: Stage, rollout: RolloutId): Promise<RouteAnswer<
     after = page.next ?? undefined;
   }
   return steps;
+}
+
+const ROUNDS = 40;
+const BETWEEN_ROUNDS_MS = 250;
+
+/** The history once it has the last report of each of these devices, which may still be on its way. */
+async function settledHistory(
+  stage: Stage,
+  rollout: RolloutId,
+  devices: readonly DeviceId[],
+): Promise<RouteAnswer<'rollout.history'>['items']> {
+  for (let round = 1; ; round += 1) {
+    const steps = await historyOf(stage, rollout);
+    const last = new Map(steps.flatMap((step) => (step.kind === 'target' ? [[step.device, step.to] as const] : [])));
+    if (round === ROUNDS || devices.every((id) => last.get(id) === 'active')) return steps;
+    await delay(BETWEEN_ROUNDS_MS);
+  }
 }
 
 /** Each device loses its power in the moment when it would send the report on its next update. Fills what is returned. */
