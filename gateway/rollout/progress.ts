@@ -85,48 +85,77 @@ function behindGoal(rollout: Pick<RolloutRecord, 'kind' | 'state'>, state: Targe
 const isToUse = (state: TargetState): boolean =>
   !LEFT_OUT.has(state) && !FAILED.has(state) && !USES.has(state) && state !== 'overdue';
 
+/** While it is counted. */
+type Counted<T> = { -readonly [Name in keyof T]: T[Name] };
+
+function countInWave(wave: Counted<WaveProgress>, standing: TargetStanding, tally: TargetTally): void {
+  const { targets, online, service } = tally;
+  if (standing === 'left-out') return;
+  wave.total += targets;
+  if (standing === 'done') wave.done += targets;
+  if (standing === 'failed') wave.failed += targets;
+  if (standing === 'waiting' && online) wave.waiting += targets;
+  if (standing === 'waiting' && !online) wave.offline += targets;
+  if (!service || standing === 'done') return;
+  wave.servicesBehind += targets;
+  if (standing === 'failed' || !online) wave.servicesLagging += targets;
+}
+
+/** One pass over the tallies: this is asked at every look at a rollout. */
 export function progressOf(
   rollout: Pick<RolloutRecord, 'kind' | 'state' | 'plan'>,
   tallies: readonly TargetTally[],
 ): RolloutProgress {
+  const isKeyVersion = rollout.kind === 'key-version';
   const byState: Partial<Record<TargetState, number>> = {};
-  for (const { state, targets } of tallies) byState[state] = (byState[state] ?? 0) + targets;
-  const sum = (of: (tally: TargetTally) => boolean): number =>
-    tallies.reduce((total, tally) => (of(tally) ? total + tally.targets : total), 0);
-  // A key version has its old versions to wait for; of the others a straggler that was signed off is not expected at all.
-  const isWaived = ({ old }: TargetTally): boolean => old === 'waived' && rollout.kind !== 'key-version';
-  const standing = (tally: TargetTally): TargetStanding =>
-    isWaived(tally) ? 'left-out' : standingOf(rollout.kind, tally.state);
-  const waves = rollout.plan.waves.map(({ name }, wave): WaveProgress => {
-    const mine = (of: (tally: TargetTally) => boolean): number => sum((tally) => tally.wave === wave && of(tally));
-    return {
+  const waves = rollout.plan.waves.map(
+    ({ name }, wave): Counted<WaveProgress> => ({
       wave,
       name,
-      total: mine((tally) => standing(tally) !== 'left-out'),
-      done: mine((tally) => standing(tally) === 'done'),
-      failed: mine((tally) => standing(tally) === 'failed'),
-      waiting: mine((tally) => standing(tally) === 'waiting' && tally.online),
-      offline: mine((tally) => standing(tally) === 'waiting' && !tally.online),
-      servicesBehind: mine((tally) => tally.service && ['waiting', 'failed'].includes(standing(tally))),
-      servicesLagging: mine(
-        (tally) => tally.service && (standing(tally) === 'failed' || (standing(tally) === 'waiting' && !tally.online)),
-      ),
-    };
-  });
-  return {
-    byState,
-    total: sum(() => true),
-    waves,
-    reachableUnstored: sum((tally) => tally.online && standing(tally) === 'waiting'),
-    reachableStored: sum((tally) => tally.online && standing(tally) === 'done'),
-    reachableUnused: sum((tally) => tally.online && isToUse(tally.state)),
-    servicesUnstored: sum((tally) => tally.service && ['waiting', 'failed'].includes(standing(tally))),
-    offlineBehind: sum((tally) => !tally.online && behindGoal(rollout, tally.state)),
-    using: sum((tally) => USES.has(tally.state)),
-    overdue: byState.overdue ?? 0,
-    deferred: sum((tally) => tally.deferred),
-    oldInUse: sum((tally) => tally.old === 'in-use' && tally.state !== 'quarantined'),
-    oldHeld: sum((tally) => (tally.old === 'in-use' || tally.old === 'held') && tally.state !== 'quarantined'),
-    signedOff: sum((tally) => tally.old === 'waived'),
+      total: 0,
+      done: 0,
+      failed: 0,
+      waiting: 0,
+      offline: 0,
+      servicesBehind: 0,
+      servicesLagging: 0,
+    }),
+  );
+  const sums = {
+    total: 0,
+    reachableUnstored: 0,
+    reachableStored: 0,
+    reachableUnused: 0,
+    servicesUnstored: 0,
+    offlineBehind: 0,
+    using: 0,
+    overdue: 0,
+    deferred: 0,
+    oldInUse: 0,
+    oldHeld: 0,
+    signedOff: 0,
   };
+  for (const tally of tallies) {
+    const { state, old, online, service, targets } = tally;
+    // A key version has its old versions to wait for; of the others a straggler that was signed off is not expected at all.
+    const standing = old === 'waived' && !isKeyVersion ? 'left-out' : standingOf(rollout.kind, state);
+    const wave = waves[tally.wave];
+    if (wave !== undefined) countInWave(wave, standing, tally);
+    byState[state] = (byState[state] ?? 0) + targets;
+    sums.total += targets;
+    if (online) {
+      if (standing === 'waiting') sums.reachableUnstored += targets;
+      if (standing === 'done') sums.reachableStored += targets;
+      if (isToUse(state)) sums.reachableUnused += targets;
+    } else if (behindGoal(rollout, state)) sums.offlineBehind += targets;
+    if (service && (standing === 'waiting' || standing === 'failed')) sums.servicesUnstored += targets;
+    if (USES.has(state)) sums.using += targets;
+    if (state === 'overdue') sums.overdue += targets;
+    if (tally.deferred) sums.deferred += targets;
+    if (old === 'waived') sums.signedOff += targets;
+    if (state === 'quarantined') continue;
+    if (old === 'in-use') sums.oldInUse += targets;
+    if (old === 'in-use' || old === 'held') sums.oldHeld += targets;
+  }
+  return { byState, waves, ...sums };
 }
