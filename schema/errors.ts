@@ -236,6 +236,10 @@ export const ERROR_CATALOGUE = {
     'The device stored the change and does not use it.',
     'Look at the applications of the device; it goes on by itself once it uses the change.',
   ),
+  'rollout.device-vanished': entry(
+    'The device left after it was sent the change, and has not come back in time.',
+    'Look whether the change took it down; it goes on by itself once the device is back.',
+  ),
   'rollout.stragglers': entry(
     'Devices are still behind long after the others.',
     'Bring them back, or have them signed off by two people.',

@@ -87,6 +87,7 @@ const STATUS: Readonly<Record<ErrorCode, ApiErrorStatus>> = {
   'rollout.service-lags': 409,
   'rollout.halted': 409,
   'rollout.activation-overdue': 409,
+  'rollout.device-vanished': 409,
   'rollout.stragglers': 409,
   'keyset.rotation-due': 409,
   'keyset.rotation-overdue': 409,

@@ -2,6 +2,7 @@
 import type { DeliveryState, DispatchOutcome, PlannedUpdate, TargetMove } from '#gateway/ports/store/delivery.ts';
 import type { RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
+import { answerBy, givenUp, isLate } from '#gateway/rollout/unanswered.ts';
 import { waveOfLatecomer } from '#gateway/rollout/waves.ts';
 import { resendDelay, spreadOf } from './backoff.ts';
 import { desiredRenewal, desiredTrust, isReplacedBy, keyringDifferences, sooner, type Moment } from './desired.ts';
@@ -42,7 +43,7 @@ function carries(rollout: RolloutRecord, update: PlannedUpdate): boolean {
   }
 }
 
-const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['pending', 'offered', 'stored']);
+const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['offered', 'stored']);
 
 /**
  * How a target that the update is about, once more, stands with it. Reports that leave the change unanswered do not
@@ -52,19 +53,11 @@ function asked(rollout: RolloutRecord, target: TargetMove, now: Date): TargetMov
   const attempts = target.attempts + 1;
   if (target.state === 'pending') return { ...target, state: 'offered', offeredAt: now, attempts, changedAt: now };
   if (!UNANSWERED.has(target.state)) return { ...target, attempts };
-  const { timeoutMs, retries } = rollout.plan;
-  const isStored = target.state === 'stored';
-  const asksForUse = isStored && (rollout.kind === 're-enrolment' || rollout.activatedAt !== undefined);
-  if (isStored && !asksForUse) return target;
-  const begun = target.offeredAt?.getTime();
-  const since = isStored
-    ? Math.max(begun ?? 0, rollout.activatedAt?.getTime() ?? 0, target.changedAt.getTime())
-    : (begun ?? now.getTime());
-  const isLate = now.getTime() - since > timeoutMs && target.attempts > retries;
-  if (!isLate || target.deferredUntil !== undefined) return { ...target, attempts };
-  return isStored
-    ? { ...target, state: 'overdue', code: 'rollout.activation-overdue', attempts, changedAt: now }
-    : { ...target, state: 'stalled', code: target.code ?? 'network.timeout', attempts, changedAt: now };
+  if (target.state === 'stored' && answerBy(rollout, target) === undefined) return target;
+  const isInVain = target.attempts > rollout.plan.retries && target.deferredUntil === undefined;
+  return isInVain && isLate(rollout, target, now)
+    ? { ...target, ...givenUp(target.state, target.code ?? 'network.timeout'), attempts, changedAt: now }
+    : { ...target, attempts };
 }
 
 function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date): readonly TargetMove[] {

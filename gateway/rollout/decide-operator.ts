@@ -60,7 +60,7 @@ export function decideResume(rollout: RolloutRecord, word: Word, reason?: string
     kind: 'advance',
     rollout: { ...rollout, ...restarted, pause: undefined },
     versions: [],
-    due: 'pending',
+    due: 'unanswered',
     audit: [
       rolloutEvent(
         rollout,

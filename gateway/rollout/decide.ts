@@ -49,7 +49,7 @@ export interface Step {
   readonly actor: AuditActor;
   readonly details: Details;
   readonly versions?: readonly KeyVersionChange[];
-  readonly due?: 'none' | 'pending' | 'all';
+  readonly due?: 'none' | 'unanswered' | 'all';
   readonly approval?: AuditEvent['approval'];
 }
 
@@ -95,7 +95,7 @@ function waveStep(
   rollout: RolloutRecord,
   action: string,
   change: Partial<Pick<RolloutRecord, 'wave' | 'waveOpenedAt' | 'waveSettledAt'>>,
-  due: 'none' | 'pending',
+  due: 'none' | 'unanswered',
 ): RolloutOutcome {
   const next = { ...rollout, ...change };
   const wave = rollout.plan.waves[next.wave]?.name ?? '';
@@ -158,7 +158,7 @@ function decideDistribution(rollout: RolloutRecord, progress: RolloutProgress, n
   if (waveSettledAt !== undefined && now.getTime() < soaked) return stayUntil(soaked);
   if (wave + 1 < plan.waves.length) {
     const next = { wave: wave + 1, waveOpenedAt: now, waveSettledAt: undefined };
-    return waveStep(rollout, 'rollout.wave-opened', next, 'pending');
+    return waveStep(rollout, 'rollout.wave-opened', next, 'unanswered');
   }
   const state = rollout.kind === 'key-version' ? 'ready' : 'active';
   const details = { stored: progress.byState.stored ?? 0, offline: progress.offlineBehind };
@@ -278,7 +278,7 @@ export function decideProgress(
         now,
         actor: GATEWAY,
         details: { targets: progress.total, plan: rollout.plan.name },
-        due: 'pending',
+        due: 'unanswered',
       });
     case 'distributing':
       return decideDistribution(rollout, progress, now);

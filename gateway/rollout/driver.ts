@@ -9,7 +9,8 @@ import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 import { decideProgress } from './decide.ts';
 import { restsOnAbsence } from './gates.ts';
 import { prepareRollout } from './prepare.ts';
-import { progressOf } from './progress.ts';
+import { askedStates, progressOf } from './progress.ts';
+import { decideVanished, isLate, judgesAbsence } from './unanswered.ts';
 
 export interface RolloutDriverPorts {
   readonly store: Store;
@@ -27,6 +28,8 @@ const IDLE_MS = 500;
 /** Many reports move many targets; the counts are looked at this often at the most. */
 const SETTLE_MS = 100;
 const OPEN_LIMIT = 1_000;
+/** The next look follows at once, so that the others follow, too. */
+const GIVEN_UP_AT_ONCE = 500;
 
 /** Where a rollout is, in one word for logs. */
 const whereIs = ({ state, pause }: RolloutRecord): string => (pause === undefined ? state : `paused (${state})`);
@@ -63,12 +66,25 @@ export function createRolloutDriver(ports: RolloutDriverPorts): Worker {
     ports.onAdvance?.(rollout);
   };
 
+  /** Gives up targets that left after they were asked. Who has been there since the gateway's start, it must know first. */
+  const giveUpVanished = async (rollout: RolloutRecord): Promise<void> => {
+    const { id, kind, plan } = rollout;
+    if (!judgesAbsence(rollout) || clock.monotonic() - startedAt < plan.timeoutMs) return;
+    const filter = { states: askedStates(kind), online: false, limit: GIVEN_UP_AT_ONCE };
+    const now = clock.now();
+    const late = (await store.rolloutTargets(id, filter)).filter((target) => isLate(rollout, target, now));
+    if (late.length === 0) return;
+    const devices = late.map(({ device }) => device);
+    await store.changeTargets(id, now, { devices }, (current, targets) => decideVanished(current, targets, now));
+  };
+
   /** Takes all steps of one rollout; returns when it is worth another look. */
   const step = async (rollout: RolloutRecord): Promise<Date | undefined> => {
     if (rollout.preparedAt === undefined) {
       const prepared = await prepareRollout(store, clock, rollout);
       if (prepared.kind === 'advance' && prepared.due !== 'none') ports.onDue();
     }
+    await giveUpVanished(rollout);
     for (;;) {
       const now = clock.now();
       const isReturning = ports.isReturning?.() === true;

@@ -10,6 +10,7 @@ export type HoldReason =
   | 'paused'
   | 'wave-unproven'
   | 'wave-waiting'
+  | 'wave-vanished'
   | 'wave-failing'
   | 'soak'
   | 'nothing-stored'
@@ -53,9 +54,15 @@ function tooManyErrors(plan: RolloutPlan, executed: number, failed: number, tota
   return `${failed} of ${executed} executed targets failed, the plan allows ${percent(plan.errors)}`;
 }
 
+/** Whether the wave would fail if nobody came back who has left since being asked: the change itself may have taken them down. */
+function wouldFail(plan: RolloutPlan, { done, failed, vanished, total }: WaveProgress): boolean {
+  const executed = done + failed + vanished;
+  return tooManyErrors(plan, executed, failed + vanished, total) !== undefined || done / executed < plan.success;
+}
+
 /**
- * The open wave, over its executed targets: those that have the change, refused it or stalled. Targets that are offline
- * hold up no wave, unless nothing at all was proved yet.
+ * The open wave, over its executed targets: those that have the change, refused it or stalled. Targets that were offline
+ * before they were asked hold up no wave, unless nothing at all was proved yet.
  */
 export function judgeWave(rollout: RolloutRecord, progress: RolloutProgress): WaveVerdict {
   const { plan } = rollout;
@@ -78,6 +85,10 @@ export function judgeWave(rollout: RolloutRecord, progress: RolloutProgress): Wa
   if (open.waiting > 0) {
     const message = `wave ${open.name}: ${targetsOf(open.waiting)} connected and not done`;
     return { kind: 'waits', hold: hold('wave-waiting', message, open.waiting) };
+  }
+  if (open.vanished > 0 && wouldFail(plan, open)) {
+    const message = `wave ${open.name}: ${targetsOf(open.vanished)} left after being asked and must return in time, or the wave fails`;
+    return { kind: 'waits', hold: hold('wave-vanished', message, open.vanished) };
   }
   const sample = Math.min(plan.minimumSample, open.total);
   if (executed < sample && everExecuted < plan.minimumSample) {

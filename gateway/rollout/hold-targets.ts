@@ -7,7 +7,7 @@ import {
   type TargetState,
 } from '#gateway/ports/store/records.ts';
 import type { HoldReason } from './gates.ts';
-import { standingOf, type TargetStanding } from './progress.ts';
+import { askedStates, standingOf, type TargetStanding } from './progress.ts';
 
 export type HeldBy = Omit<TargetFilter, 'after' | 'limit'>;
 
@@ -43,6 +43,8 @@ export function heldBy(rollout: RolloutRecord, reason: HoldReason): HeldBy | und
       return { wave, online: false, states: statesOf(kind, 'waiting'), ...expected };
     case 'wave-waiting':
       return { wave, online: true, states: statesOf(kind, 'waiting'), ...expected };
+    case 'wave-vanished':
+      return { wave, online: false, states: askedStates(kind), ...expected };
     case 'wave-failing':
       return { wave, states: statesOf(kind, 'failed'), ...expected };
     case 'nothing-stored':

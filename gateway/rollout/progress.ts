@@ -27,6 +27,8 @@ export interface WaveProgress {
   /** Not answered yet, by whether they are connected. */
   readonly waiting: number;
   readonly offline: number;
+  /** Those of them that have left since they were asked. */
+  readonly vanished: number;
   readonly servicesBehind: number;
   /** Those of them that failed or are not there. One that is being asked, or waits for its window, does not lag. */
   readonly servicesLagging: number;
@@ -85,17 +87,29 @@ function behindGoal(rollout: Pick<RolloutRecord, 'kind' | 'state'>, state: Targe
 const isToUse = (state: TargetState): boolean =>
   !LEFT_OUT.has(state) && !FAILED.has(state) && !USES.has(state) && state !== 'overdue';
 
+/** States in which an answer is awaited; a target that is not there has left since. */
+export const askedStates = (kind: RolloutRecord['kind']): readonly TargetState[] =>
+  kind === 're-enrolment' ? ['offered', 'stored'] : ['offered'];
+
 /** While it is counted. */
 type Counted<T> = { -readonly [Name in keyof T]: T[Name] };
 
-function countInWave(wave: Counted<WaveProgress>, standing: TargetStanding, tally: TargetTally): void {
+function countInWave(
+  wave: Counted<WaveProgress>,
+  standing: TargetStanding,
+  isAsked: boolean,
+  tally: TargetTally,
+): void {
   const { targets, online, service } = tally;
   if (standing === 'left-out') return;
   wave.total += targets;
   if (standing === 'done') wave.done += targets;
   if (standing === 'failed') wave.failed += targets;
   if (standing === 'waiting' && online) wave.waiting += targets;
-  if (standing === 'waiting' && !online) wave.offline += targets;
+  if (standing === 'waiting' && !online) {
+    wave.offline += targets;
+    if (isAsked) wave.vanished += targets;
+  }
   if (!service || standing === 'done') return;
   wave.servicesBehind += targets;
   if (standing === 'failed' || !online) wave.servicesLagging += targets;
@@ -107,20 +121,20 @@ export function progressOf(
   tallies: readonly TargetTally[],
 ): RolloutProgress {
   const isKeyVersion = rollout.kind === 'key-version';
+  const asked = askedStates(rollout.kind);
   const byState: Partial<Record<TargetState, number>> = {};
-  const waves = rollout.plan.waves.map(
-    ({ name }, wave): Counted<WaveProgress> => ({
-      wave,
-      name,
-      total: 0,
-      done: 0,
-      failed: 0,
-      waiting: 0,
-      offline: 0,
-      servicesBehind: 0,
-      servicesLagging: 0,
-    }),
-  );
+  const waves = rollout.plan.waves.map(({ name }, wave): Counted<WaveProgress> => ({
+    wave,
+    name,
+    total: 0,
+    done: 0,
+    failed: 0,
+    waiting: 0,
+    offline: 0,
+    vanished: 0,
+    servicesBehind: 0,
+    servicesLagging: 0,
+  }));
   const sums = {
     total: 0,
     reachableUnstored: 0,
@@ -140,7 +154,7 @@ export function progressOf(
     // A key version has its old versions to wait for; of the others a straggler that was signed off is not expected at all.
     const standing = old === 'waived' && !isKeyVersion ? 'left-out' : standingOf(rollout.kind, state);
     const wave = waves[tally.wave];
-    if (wave !== undefined) countInWave(wave, standing, tally);
+    if (wave !== undefined) countInWave(wave, standing, asked.includes(state), tally);
     byState[state] = (byState[state] ?? 0) + targets;
     sums.total += targets;
     if (online) {

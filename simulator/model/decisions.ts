@@ -13,6 +13,7 @@ import {
   decideRetry,
   decideSignOff,
 } from '#gateway/rollout/decide-operator.ts';
+import { decideVanished } from '#gateway/rollout/unanswered.ts';
 
 export const DECISIONS = {
   dispatch: decideDispatch,
@@ -27,5 +28,6 @@ export const DECISIONS = {
   retry: decideRetry,
   exempt: decideExempt,
   signOff: decideSignOff,
+  vanished: decideVanished,
 };
 export type Decisions = typeof DECISIONS;

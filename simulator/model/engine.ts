@@ -9,6 +9,8 @@ import type { ModelNode, OpenRollout } from './node.ts';
 import { World, type WorldListener } from './world.ts';
 import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { isOnItsWay } from '#gateway/rollout/begin.ts';
+import { askedStates } from '#gateway/rollout/progress.ts';
+import { answerBy, judgesAbsence } from '#gateway/rollout/unanswered.ts';
 import { targetsOf, selectorOf } from '#gateway/rollout/targets.ts';
 import { createWindows, type SiteWindows } from '#gateway/rollout/window.ts';
 import type { ErrorCode } from '#schema/errors.ts';
@@ -58,6 +60,7 @@ const RENEW = 8;
 const OFFLINE = 9;
 const LOOK = 10;
 const ERRAND = 11;
+const GIVE_UP = 12;
 
 /** Least and most milliseconds of a message's way; a device needs some of them to store what it was sent. */
 const WAY_MS = [20, 400] as const;
@@ -67,6 +70,8 @@ const SILENCE_MS = 90_000;
 const REPORT_INTERVAL_MS = 15 * 60_000;
 /** Updates that the gateway seals and signs in a second. */
 const UPDATES_PER_SECOND = 1_000;
+/** While the rollout is paused, nobody is given up. */
+const GIVE_UP_AGAIN_MS = 60_000;
 /** How long after a change a rollout is looked at. Reports come by the hundred; presence changes all day. */
 const SETTLE_MS = { target: 1_000, presence: 60_000 } as const;
 /** Once a change is in use, nobody waits for the next step, and who is connected decides nothing any more. */
@@ -188,7 +193,10 @@ export class Engine {
         if (mark === line.connection && !line.isUp) this.arrive(node);
         return;
       case OFFLINE:
-        if (mark === line.connection && !line.isUp) this.world.setPresence(node, false, this.date);
+        if (mark === line.connection && !line.isUp) this.notThere(node);
+        return;
+      case GIVE_UP:
+        if (mark === line.connection && !line.isUp) this.giveUpVanished(node);
         return;
       case DUE:
         return this.takeTurn(node);
@@ -209,6 +217,25 @@ export class Engine {
       case RENEW:
         return this.renewIfDue(node);
       default:
+    }
+  }
+
+  private notThere(node: ModelNode): void {
+    this.world.setPresence(node, false, this.date);
+    this.giveUpVanished(node);
+  }
+
+  /** What the gateway's driver does for all at once: the time of one that left after it was asked ends. */
+  private giveUpVanished({ index, line, state }: ModelNode): void {
+    for (const { rollout, target } of state.rollouts) {
+      if (target === undefined || !askedStates(rollout.kind).includes(target.state)) continue;
+      if (rollout.state !== 'distributing') continue;
+      const by = answerBy(rollout, target) ?? this.now;
+      if (by < this.now && judgesAbsence(rollout)) {
+        this.world.changeTargets(rollout.id, this.date, [target.device], (current, targets) =>
+          this.decisions.vanished(current, targets, this.date),
+        );
+      } else this.queue.push(Math.max(by + 1, this.now + GIVE_UP_AGAIN_MS), GIVE_UP, index, line.connection);
     }
   }
 

@@ -55,6 +55,7 @@ const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
   'superseded',
   'quarantined',
 ]);
+const isUnanswered = ({ state }: RolloutTarget): boolean => state === 'pending' || state === 'offered';
 /** What was tried with a target that begins anew is forgotten. */
 const FROM_THE_START = { offeredAt: undefined, attempts: 0 } as const;
 /** Whether the bundle that the rollout brings is not for everybody, as in gateway/store/sqlite/trust-chain.ts. */
@@ -393,12 +394,12 @@ export class World {
     for (const { state } of this.nodes) state.trustReleased = released;
   }
 
-  private raiseTargets({ record, members }: OpenRollout, whom: 'pending' | 'all', at: Date): void {
+  private raiseTargets({ record, members }: OpenRollout, whom: 'unanswered' | 'all', at: Date): void {
     for (const node of members) {
       const target = node.state.rollouts.find(({ rollout }) => rollout.id === record.id)?.target;
       if (target === undefined) continue;
       if (whom === 'all' && !DONE.has(target.state)) this.raise(node, at);
-      if (whom === 'pending' && target.state === 'pending' && target.wave <= record.wave)
+      if (whom === 'unanswered' && isUnanswered(target) && target.wave <= record.wave)
         this.raise(node, turnOf(record, target, at));
     }
   }
@@ -535,7 +536,7 @@ const nextRevision = ({ revision }: KeySetRecord, at: Date): number => Math.max(
 /** With a rate, pending targets of the latest wave come one after the other. */
 function turnOf({ plan, wave, waveOpenedAt }: RolloutRecord, target: RolloutTarget, at: Date): Date {
   const { rate } = plan;
-  if (rate === null || waveOpenedAt === undefined || target.wave < wave) return at;
+  if (rate === null || waveOpenedAt === undefined || target.wave < wave || target.state !== 'pending') return at;
   const turn = waveOpenedAt.getTime() + Math.floor(target.position / rate.targets) * rate.perMs;
   return turn > at.getTime() ? new Date(turn) : at;
 }

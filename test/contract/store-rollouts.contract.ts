@@ -174,7 +174,7 @@ export function rolloutsContract(current: CurrentStore): void {
     expect(await store.rollout(rolloutId(1))).toEqual(before);
   });
 
-  it('given waves, when one is opened, then its pending targets and those before become due, no others', async () => {
+  it('given waves, when one is opened, then its targets and those before that have not answered become due, no others', async () => {
     const { store } = current();
     const ids = ['a', 'b', 'c', 'd', 'e'];
     await importDevices(store, ...ids);
@@ -183,18 +183,18 @@ export function rolloutsContract(current: CurrentStore): void {
     const waves = { a: 0, b: 0, c: 1, d: 1, e: 2 } as const;
     const rollout = await startRotation(store, rotation(1), (id) => ({
       wave: Object.entries(waves).find(([name]) => name === id)?.[1] ?? 0,
-      state: id === 'd' ? 'stored' : 'pending',
+      state: id === 'd' ? 'stored' : id === 'b' ? 'offered' : 'pending',
     }));
     await settleAll(store);
     const opened = { wave: 1, waveOpenedAt: second(20) };
-    const next = await moveRollout(store, rollout, 20, opened, { due: 'pending' });
+    const next = await moveRollout(store, rollout, 20, opened, { due: 'unanswered' });
     expect(await dueOf(store, ...ids)).toEqual([second(20), second(20), second(20), undefined, undefined]);
     await settleAll(store);
     await moveRollout(store, next, 25, { pause: undefined });
     expect(await dueOf(store, ...ids)).toEqual([undefined, undefined, undefined, undefined, undefined]);
   });
 
-  it('given a rate, when a wave is opened, then its targets become due one after the other, and those before at once', async () => {
+  it('given a rate, when a wave is opened, then its targets become due one after the other, and those before and those asked already at once', async () => {
     const { store } = current();
     const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
     await importDevices(store, ...ids);
@@ -202,21 +202,23 @@ export function rolloutsContract(current: CurrentStore): void {
     await connect(store, ...ids);
     const plan = { ...PLAN, rate: { targets: 2, perMs: 60_000 } };
     const rollout = await startRotation(store, rotation(1, 1, { plan }), (id) =>
-      id === 'a' ? { position: 9 } : { wave: 1, position: ids.indexOf(id) - 1 },
+      id === 'a'
+        ? { position: 9 }
+        : { wave: 1, position: ids.indexOf(id) - 1, state: id === 'e' ? 'offered' : 'pending' },
     );
     await settleAll(store);
     await store.markDue([deviceId('f')], second(21));
-    const opened = await moveRollout(store, rollout, 20, { wave: 1, waveOpenedAt: second(20) }, { due: 'pending' });
+    const opened = await moveRollout(store, rollout, 20, { wave: 1, waveOpenedAt: second(20) }, { due: 'unanswered' });
     expect(await dueOf(store, ...ids)).toEqual([
       second(20),
       second(20),
       second(20),
       second(80),
-      second(80),
+      second(20),
       second(21),
     ]);
     await settleAll(store);
-    await moveRollout(store, opened, 100, { pause: undefined }, { due: 'pending' });
+    await moveRollout(store, opened, 100, { pause: undefined }, { due: 'unanswered' });
     expect(await dueOf(store, ...ids)).toEqual([
       second(100),
       second(100),
@@ -257,7 +259,7 @@ export function rolloutsContract(current: CurrentStore): void {
     }));
     await connect(store, 'a', 'b');
     await settleAll(store);
-    await moveRollout(store, rollout, 20, {}, { due: 'pending' });
+    await moveRollout(store, rollout, 20, {}, { due: 'unanswered' });
     expect(await dueOf(store, 'a', 'b')).toEqual([undefined, second(20)]);
   });
 }

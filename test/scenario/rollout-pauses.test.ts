@@ -218,6 +218,54 @@ describe('given a device that is connected and does not answer', () => {
   });
 });
 
+describe('given devices that go away when they are asked', () => {
+  const goneWhenAsked = async (plan: string): Promise<RolloutId> => {
+    turn('holding', 'pit-a-1', 'pit-a-2');
+    const id = await desk.rotate({ plan });
+    for (const device of ['pit-a-1', 'pit-a-2']) {
+      await desk.untilTarget(id, device, 'offered');
+      await casino.device(device).off();
+    }
+    return id;
+  };
+  const areBack = async (): Promise<void> => {
+    turn('open', 'pit-a-1', 'pit-a-2');
+    for (const device of ['pit-a-1', 'pit-a-2']) await casino.device(device).on({ transport: valveOf(device).factory });
+  };
+
+  test('when they do not return in time, then they have failed, and the next wave is not begun; when they have returned and taken it, then it goes on', async () => {
+    const id = await goneWhenAsked('trial');
+    const { holds } = await desk.untilPaused(id, 'rollout.errors-exceeded');
+    const failed = { state: 'stalled', code: 'rollout.device-vanished', connected: false };
+    expect(holds[0]?.devices).toMatchObject([
+      { device: 'pit-a-1', ...failed },
+      { device: 'pit-a-2', ...failed },
+    ]);
+    const { next } = await versionsOf(id);
+    for (const device of others()) expect(device.holds(), device.id).not.toContain(`${next} stored`);
+    await areBack();
+    for (const device of ['pit-a-1', 'pit-a-2']) await desk.untilTarget(id, device, 'stored');
+    await desk.resume(id);
+    await wentThrough(id);
+    expect(await desk.history(id, 'pit-a-1')).toEqual([
+      'pending',
+      'offered',
+      'stalled rollout.device-vanished',
+      'stored',
+      'active',
+    ]);
+  });
+
+  test('when they return in time, then the wave has waited for them and passes', async () => {
+    const id = await goneWhenAsked('patient');
+    const { holds } = await desk.until(id, (view) => view.holds[0]?.reason === 'wave-vanished');
+    expect(holds[0]?.devices.map(({ device }) => device)).toEqual(['pit-a-1', 'pit-a-2']);
+    await areBack();
+    await wentThrough(id);
+    expect(await desk.history(id, 'pit-a-1')).toEqual(['pending', 'offered', 'stored', 'active']);
+  });
+});
+
 describe('given a device that stores and never activates', () => {
   const untilStored = async (plan: string): Promise<RolloutId> => {
     turn('holding', 'service-1');

@@ -329,7 +329,7 @@ export async function startRotation(
   });
   await store.addTargets(rollout.id, targets, at);
   const opened = { state: 'distributing', preparedAt: at, waveOpenedAt: at } as const;
-  return moveRollout(store, rollout, 10, opened, { due: 'pending' });
+  return moveRollout(store, rollout, 10, opened, { due: 'unanswered' });
 }
 
 export function targetMove(number: number, state: TargetState, over: Partial<TargetMove> = {}): TargetMove {

@@ -58,8 +58,8 @@ export type RolloutOutcome =
       /** As it is afterwards. */
       readonly rollout: RolloutRecord;
       readonly versions: readonly KeyVersionChange[];
-      /** Whose due marks rise: targets that may be begun with now, or every device the change concerns. */
-      readonly due: 'none' | 'pending' | 'all';
+      /** Whose due marks rise: targets of open waves that have not answered, or every device the change concerns. */
+      readonly due: 'none' | 'unanswered' | 'all';
     } & Audited)
   | ({ readonly kind: 'refuse'; readonly error: CroupierError } & Audited);
 

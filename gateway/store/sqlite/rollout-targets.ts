@@ -90,6 +90,8 @@ const states = (names: readonly string[]): SQL =>
 /** Nothing more is wanted of targets in these states. */
 const DONE: readonly TargetState[] = ['active', 'old-retired', 'old-destroyed', 'exempt', 'superseded', 'quarantined'];
 
+const UNANSWERED: readonly TargetState[] = ['pending', 'offered'];
+
 /** Makes targets due at the time that `when` says, or earlier where they were. */
 function raiseTargets({ db }: Prepared, id: RolloutId, condition: SQL, when: SQL): void {
   db.run(sql`update ${deviceSync} set due_at = chosen.at
@@ -99,17 +101,18 @@ function raiseTargets({ db }: Prepared, id: RolloutId, condition: SQL, when: SQL
     where chosen.device = ${deviceSync.device} and (${deviceSync.dueAt} is null or ${deviceSync.dueAt} > chosen.at)`);
 }
 
-/** Pending targets of the waves that are open; with a rate those of the latest wave one after the other. */
-export function raisePending(context: Prepared, { id, wave, waveOpenedAt, plan }: RolloutRecord, at: Date): void {
+/** Targets of the open waves that have not answered; with a rate those of the latest wave one after the other. */
+export function raiseUnanswered(context: Prepared, { id, wave, waveOpenedAt, plan }: RolloutRecord, at: Date): void {
   const now = at.getTime();
   const { rate } = plan;
   const whole = (value: number): SQL => sql`cast(${value} as integer)`;
   const turn =
     rate === null || waveOpenedAt === undefined
       ? whole(now)
-      : sql`case when ${rolloutTargets.wave} < ${wave} then ${whole(now)} else max(${whole(now)},
+      : sql`case when ${rolloutTargets.wave} < ${wave} or ${rolloutTargets.state} <> 'pending' then ${whole(now)} else max(${whole(now)},
           ${whole(waveOpenedAt.getTime())} + ${rolloutTargets.position} / ${whole(rate.targets)} * ${whole(rate.perMs)}) end`;
-  raiseTargets(context, id, sql`${rolloutTargets.state} = 'pending' and ${rolloutTargets.wave} <= ${wave}`, turn);
+  const isUnanswered = sql`${rolloutTargets.state} in (${states(UNANSWERED)})`;
+  raiseTargets(context, id, sql`${isUnanswered} and ${rolloutTargets.wave} <= ${wave}`, turn);
 }
 
 /** Every target that is not done. */

@@ -12,7 +12,7 @@ import { rolloutQueries } from './rollout-queries.ts';
 import { changingColumns, rolloutColumns, rolloutRecord, rolloutTarget } from './rollout-rows.ts';
 import {
   planDevices,
-  raisePending,
+  raiseUnanswered,
   raiseUnfinished,
   targetAdder,
   targetChanger,
@@ -70,7 +70,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
     if (versions.length > 0) {
       raiseRevision(db, found().name, at);
       changeVersions(db, found(), versions, at);
-    } else if (due === 'pending') raisePending(context, rollout, at);
+    } else if (due === 'unanswered') raiseUnanswered(context, rollout, at);
     else if (due === 'all') raiseUnfinished(context, rollout, at);
   };
 

@@ -128,6 +128,7 @@ export const HoldReasonName = z.enum([
   'paused',
   'wave-unproven',
   'wave-waiting',
+  'wave-vanished',
   'wave-failing',
   'soak',
   'nothing-stored',

@@ -64,7 +64,7 @@ describe('the beginning', () => {
     expect(stepOf(later, [some(3, 'pending')], second(500))).toMatchObject({
       kind: 'advance',
       rollout: { state: 'distributing', wave: 0, waveOpenedAt: second(500) },
-      due: 'pending',
+      due: 'unanswered',
     });
   });
 });
@@ -72,11 +72,26 @@ describe('the beginning', () => {
 describe('a wave', () => {
   const twoWaves = { plan: plan({ waves: waves(60_000, 0), minimumSample: 4 }) };
 
-  test('given a connected target that has not answered, then the wave waits for it; an offline one holds it up not', () => {
+  test('given a connected target that has not answered, then the wave waits for it; one that was offline before holds it up not', () => {
     expect(stepOf(twoWaves, [some(9, 'stored'), some(1, 'offered')])).toEqual(STAY);
-    expect(stepOf(twoWaves, [some(9, 'stored'), some(1, 'offered', offline)])).toMatchObject({
+    expect(stepOf(twoWaves, [some(9, 'stored'), some(5, 'pending', offline)])).toMatchObject({
       rollout: { wave: 0, waveSettledAt: NOW },
     });
+  });
+
+  test('given targets that left after they were asked, then the wave waits for them if it would fail without, and not otherwise', () => {
+    const left = (count: number) => [some(18, 'stored'), some(count, 'offered', offline)];
+    expect(stepOf(twoWaves, left(2)), 'a tenth may fail').toMatchObject({ rollout: { waveSettledAt: NOW } });
+    expect(stepOf(twoWaves, left(3))).toEqual(STAY);
+    expect(holds(twoWaves, left(3))).toEqual(['wave-vanished']);
+    expect(stepOf(twoWaves, [some(18, 'stored'), some(3, 'stalled', offline)])).toMatchObject({
+      rollout: { pause: { code: 'rollout.errors-exceeded' } },
+    });
+  });
+
+  test('given a wave that went away as a whole when it was asked, then it is waited for', () => {
+    expect(stepOf(twoWaves, [some(1, 'offered', offline)])).toEqual(STAY);
+    expect(holds(twoWaves, [some(1, 'offered', offline)])).toEqual(['wave-vanished']);
   });
 
   test('given fewer executed targets than the sample, then nothing is judged yet', () => {
@@ -94,7 +109,7 @@ describe('a wave', () => {
     expect(holds(soaking, [some(9, 'stored')])).toEqual(['soak']);
     expect(stepOf(soaking, [some(9, 'stored')], second(110))).toMatchObject({
       rollout: { state: 'distributing', wave: 1, waveOpenedAt: second(110), waveSettledAt: undefined },
-      due: 'pending',
+      due: 'unanswered',
     });
   });
 
@@ -324,7 +339,7 @@ describe('a paused rollout', () => {
       const done = [some(9, state === 'retiring' ? 'active' : 'stored', { old: 'held' })];
       expect(stepOf({ state, ...halted }, done, NOW, set)).toEqual(STAY);
       const resumed = decideResume(rollout({ state, ...halted }), KIM);
-      expect(resumed).toMatchObject({ kind: 'advance', rollout: { state, pause: undefined }, due: 'pending' });
+      expect(resumed).toMatchObject({ kind: 'advance', rollout: { state, pause: undefined }, due: 'unanswered' });
       if (resumed.kind === 'advance' && state !== 'active')
         expect(step(resumed.rollout, done, NOW, set).kind).toBe('advance');
     },

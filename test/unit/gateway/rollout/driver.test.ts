@@ -32,7 +32,7 @@ function decided(tallies: readonly TargetTally[], sinceMs: number): RolloutOutco
 }
 
 describe('a gateway that has just started', () => {
-  const absent = [some(1, { state: 'stored' }), some(9, { online: false })];
+  const absent = [some(1, { state: 'stored' }), some(9, { state: 'pending', online: false })];
 
   test('given targets that have not come back, then no wave passes because they are away, for as long as a silent one is waited for', () => {
     expect(decided(absent, 10_000)).toEqual({ kind: 'stay', until: new Date(NOW.getTime() + TIMEOUT_MS - 10_000) });

@@ -69,6 +69,7 @@ const chosen = (list: readonly Target[], filter: HeldBy): readonly Target[] =>
 
 const COUNTED: readonly HoldReason[] = [
   'wave-waiting',
+  'wave-vanished',
   'wave-unproven',
   'wave-failing',
   'services',
