@@ -18,6 +18,7 @@ import type { DispatchOutcome, PlannedUpdate } from '#gateway/ports/store/delive
 import type { Store } from '#gateway/ports/store/index.ts';
 import { composeUpdate, signUpdate, type ComposedUpdate } from './compose.ts';
 import { decideDispatch } from './decide-dispatch.ts';
+import type { InFlight } from './in-flight.ts';
 import { connectedPages } from './presence.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 
@@ -32,6 +33,7 @@ export interface DispatcherPorts {
   readonly policy: () => Policy;
   readonly windows: () => SiteWindows;
   readonly signer: () => MessageSigner;
+  readonly inFlight: InFlight;
 }
 
 /** Devices of one transaction: large enough to share a disk flush, small enough to leave the event loop air. */
@@ -42,9 +44,11 @@ const LINKS_AT_ONCE = 64;
 const STEP_MS = 1_000;
 /** The dispatcher looks at the due marks this often even when nobody rings. */
 const IDLE_MS = 5_000;
+/** How long answers are waited for when many updates are on their way. */
+const FULL_MS = 50;
 
 export function createDispatcher(ports: DispatcherPorts): Worker {
-  const { realm, store, broker, clock, log, metrics } = ports;
+  const { realm, store, broker, clock, log, metrics, inFlight } = ports;
 
   const sendTrustLinks = async (device: DeviceId, from: TrustVersion, to: TrustVersion): Promise<void> => {
     for (const link of await store.trustLinks(from, LINKS_AT_ONCE)) {
@@ -74,6 +78,7 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
       const message = await signUpdate(composed, ports.signer());
       if (planned.trustFrom < planned.trustVersion)
         await sendTrustLinks(planned.device.id, planned.trustFrom, planned.trustVersion);
+      inFlight.sent(planned.device.id);
       await broker.publish(updateTopic(realm, planned.device.id), message);
       metrics.updates('sent');
     } catch (error) {
@@ -121,7 +126,11 @@ export function createDispatcher(ports: DispatcherPorts): Worker {
     clock,
     async () => {
       await lookAgainAfterStep();
-      while ((await dispatchBatch()) === BATCH);
+      while (inFlight.hasRoom()) if ((await dispatchBatch()) < BATCH) break;
+      if (!inFlight.hasRoom()) {
+        worker.ringAt(new Date(clock.now().getTime() + FULL_MS));
+        return;
+      }
       const next = await store.nextDue();
       const idle = clock.now().getTime() + IDLE_MS;
       worker.ringAt(new Date(Math.min(idle, next?.getTime() ?? idle)));

@@ -5,6 +5,7 @@ import { createEmbeddedBroker } from '../broker/embedded.ts';
 import { TokenBucket } from '../broker/rate-limit.ts';
 import type { BrokerTls } from '../broker/tls.ts';
 import { createDispatcher } from '../delivery/dispatcher.ts';
+import { InFlight } from '../delivery/in-flight.ts';
 import { createIntake } from '../delivery/intake.ts';
 import { connectedPages, createPresenceKeeper } from '../delivery/presence.ts';
 import { createClientAuthorizer } from '../enrolment/client-certificate.ts';
@@ -77,6 +78,7 @@ export async function openFloor(
     log,
     onDenied: auditDenials(foundation),
   });
+  const inFlight = new InFlight(clock);
   const dispatcher = createDispatcher({
     realm,
     store,
@@ -88,6 +90,7 @@ export async function openFloor(
     policy: policy.get,
     windows: policy.windows,
     signer: () => authorities.get().messageSigner,
+    inFlight,
   });
   let announced = 0;
   const announce = async (): Promise<void> => {
@@ -125,6 +128,7 @@ export async function openFloor(
     onDue: () => dispatcher.ring(),
     onProgress: () => rollouts.ring(),
     onReport: (device, outcome) => {
+      inFlight.answered(device);
       if (outcome.kind === 'quarantine') feed.publish({ type: 'device', device, change: 'quarantined' });
       if (outcome.kind === 'accepted' && outcome.exposed.length > 0) onRevoked();
     },

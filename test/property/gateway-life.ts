@@ -1,6 +1,7 @@
 /** The gateway under the virtual clock: real store, decisions and workers behind ports that can die. */
 import { createMemoryBroker, type MemoryBroker } from '#gateway/broker/memory.ts';
 import { createDispatcher } from '#gateway/delivery/dispatcher.ts';
+import { InFlight } from '#gateway/delivery/in-flight.ts';
 import { createIntake } from '#gateway/delivery/intake.ts';
 import { createPresenceKeeper } from '#gateway/delivery/presence.ts';
 import { createClientAuthorizer } from '#gateway/enrolment/client-certificate.ts';
@@ -51,7 +52,12 @@ export class GatewayLife {
       policy: () => template.policy,
       windows: () => windows,
     };
-    const dispatcher = createDispatcher({ ...ports, keyStore: pki.hsm, signer: () => world.signer });
+    const dispatcher = createDispatcher({
+      ...ports,
+      keyStore: pki.hsm,
+      signer: () => world.signer,
+      inFlight: new InFlight(ports.clock),
+    });
     const rollouts = createRolloutDriver({ store, clock, log: silentLog, onDue: () => dispatcher.ring() });
     this.ring = () => {
       dispatcher.ring();
