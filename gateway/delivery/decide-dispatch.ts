@@ -1,6 +1,6 @@
 /** What to send to a connected device that is due. Pure. */
 import type { DeliveryState, DispatchOutcome, PlannedUpdate, TargetMove } from '#gateway/ports/store/delivery.ts';
-import type { RolloutRecord, RolloutTarget } from '#gateway/ports/store/records.ts';
+import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
 import { answerBy, givenUp, isLate } from '#gateway/rollout/unanswered.ts';
 import { waveOfLatecomer } from '#gateway/rollout/waves.ts';
@@ -43,8 +43,6 @@ function carries(rollout: RolloutRecord, update: PlannedUpdate): boolean {
   }
 }
 
-const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['offered', 'stored']);
-
 /**
  * How a target that the update is about, once more, stands with it. Reports that leave the change unanswered do not
  * lengthen its time; coming back does (`decideReport` begins it anew).
@@ -52,7 +50,7 @@ const UNANSWERED: ReadonlySet<RolloutTarget['state']> = new Set(['offered', 'sto
 function asked(rollout: RolloutRecord, target: TargetMove, now: Date): TargetMove {
   const attempts = target.attempts + 1;
   if (target.state === 'pending') return { ...target, state: 'offered', offeredAt: now, attempts, changedAt: now };
-  if (!UNANSWERED.has(target.state)) return { ...target, attempts };
+  if (target.state !== 'offered' && target.state !== 'stored') return { ...target, attempts };
   if (target.state === 'stored' && answerBy(rollout, target) === undefined) return target;
   const isInVain = target.attempts > rollout.plan.retries && target.deferredUntil === undefined;
   return isInVain && isLate(rollout, target, now)

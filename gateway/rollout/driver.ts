@@ -9,8 +9,8 @@ import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 import { decideProgress } from './decide.ts';
 import { restsOnAbsence } from './gates.ts';
 import { prepareRollout } from './prepare.ts';
-import { askedStates, progressOf } from './progress.ts';
-import { decideVanished, isLate, judgesAbsence } from './unanswered.ts';
+import { progressOf } from './progress.ts';
+import { askedStates, decideVanished, isLate, judgesAbsence } from './unanswered.ts';
 
 export interface RolloutDriverPorts {
   readonly store: Store;
@@ -28,7 +28,7 @@ const IDLE_MS = 500;
 /** Many reports move many targets; the counts are looked at this often at the most. */
 const SETTLE_MS = 100;
 const OPEN_LIMIT = 1_000;
-/** The next look follows at once, so that the others follow, too. */
+/** Targets given up at one look; the others follow at the next ones. */
 const GIVEN_UP_AT_ONCE = 500;
 
 /** Where a rollout is, in one word for logs. */

@@ -7,7 +7,8 @@ import {
   type TargetState,
 } from '#gateway/ports/store/records.ts';
 import type { HoldReason } from './gates.ts';
-import { askedStates, standingOf, type TargetStanding } from './progress.ts';
+import { standingOf, type TargetStanding } from './progress.ts';
+import { askedStates } from './unanswered.ts';
 
 export type HeldBy = Omit<TargetFilter, 'after' | 'limit'>;
 

@@ -1,5 +1,6 @@
 /** What the counts of a rollout's targets mean. Pure; everything was proved by signed reports but who is online. */
 import type { RolloutRecord, RolloutState, TargetState, TargetTally } from '#gateway/ports/store/records.ts';
+import { askedStates } from './unanswered.ts';
 
 /** Where a target stands for the wave that it belongs to. */
 export type TargetStanding = 'done' | 'failed' | 'waiting' | 'left-out';
@@ -86,10 +87,6 @@ function behindGoal(rollout: Pick<RolloutRecord, 'kind' | 'state'>, state: Targe
 
 const isToUse = (state: TargetState): boolean =>
   !LEFT_OUT.has(state) && !FAILED.has(state) && !USES.has(state) && state !== 'overdue';
-
-/** States in which an answer is awaited; a target that is not there has left since. */
-export const askedStates = (kind: RolloutRecord['kind']): readonly TargetState[] =>
-  kind === 're-enrolment' ? ['offered', 'stored'] : ['offered'];
 
 /** While it is counted. */
 type Counted<T> = { -readonly [Name in keyof T]: T[Name] };

@@ -7,6 +7,13 @@ import type { RolloutRecord, RolloutTarget, TargetState } from '#gateway/ports/s
 
 type Asked = Pick<RolloutTarget, 'state' | 'offeredAt' | 'changedAt'>;
 
+/** States in which nothing was heard of the change yet. */
+export const UNANSWERED: readonly TargetState[] = ['pending', 'offered'];
+
+/** States in which an answer is awaited; a target that is not there has left since. */
+export const askedStates = (kind: RolloutRecord['kind']): readonly TargetState[] =>
+  kind === 're-enrolment' ? ['offered', 'stored'] : ['offered'];
+
 /** What has become of a target that did not answer in time. */
 export interface GivenUp {
   readonly state: TargetState;

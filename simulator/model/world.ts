@@ -20,6 +20,7 @@ import type {
   StartOutcome,
   TargetsOutcome,
 } from '#gateway/ports/store/rollouts.ts';
+import { UNANSWERED } from '#gateway/rollout/unanswered.ts';
 import { TrustVersion, type DeviceId, type KeySetName, type RolloutId, type Sha256 } from '#schema/ids.ts';
 import type { Report } from '#schema/messages/report.ts';
 import { selects, type Selector } from '#schema/policy.ts';
@@ -55,7 +56,6 @@ const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
   'superseded',
   'quarantined',
 ]);
-const isUnanswered = ({ state }: RolloutTarget): boolean => state === 'pending' || state === 'offered';
 /** What was tried with a target that begins anew is forgotten. */
 const FROM_THE_START = { offeredAt: undefined, attempts: 0 } as const;
 /** Whether the bundle that the rollout brings is not for everybody, as in gateway/store/sqlite/trust-chain.ts. */
@@ -399,7 +399,7 @@ export class World {
       const target = node.state.rollouts.find(({ rollout }) => rollout.id === record.id)?.target;
       if (target === undefined) continue;
       if (whom === 'all' && !DONE.has(target.state)) this.raise(node, at);
-      if (whom === 'unanswered' && isUnanswered(target) && target.wave <= record.wave)
+      if (whom === 'unanswered' && UNANSWERED.includes(target.state) && target.wave <= record.wave)
         this.raise(node, turnOf(record, target, at));
     }
   }

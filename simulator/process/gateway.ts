@@ -36,7 +36,7 @@ export interface GatewayProcess {
 }
 
 const START_WITHIN_MS = 60_000;
-const STOP_WITHIN_MS = 60_000;
+const STOP_WITHIN_MS = 20_000;
 
 /**
  * Resolves when the gateway listens and says that it is well. Errors: what the gateway names (`port.in-use`,

@@ -167,12 +167,12 @@ describe('what is approved', () => {
   test('the dry run shows each target once, with the places that the rollout will give it', () => {
     const policy = policyWith();
     fc.assert(
-      fc.property(plan, floor, (any, devices) => {
-        const planSha256 = planHash(CHANGE, any, {});
-        const request = { change: CHANGE, plan: any, planSha256, selector: {}, devices, policy, open: [] };
+      fc.property(plan, floor, (drawn, devices) => {
+        const planSha256 = planHash(CHANGE, drawn, {});
+        const request = { change: CHANGE, plan: drawn, planSha256, selector: {}, devices, policy, open: [] };
         const shown = dryRun({ ...request, now: NOON, startAt: NOON });
         const places = assignWaves(
-          any,
+          drawn,
           devices.filter((device) => concerns(CHANGE, {}, device)),
           planSha256,
         );

@@ -1,7 +1,8 @@
 /** The gateway's clock steps forward and back: nothing is refused wrongly, nothing hangs, numbers go on upwards. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { floorAgrees } from '#test/support/agreement.ts';
-import { FLOOR_POLICY, startCasino, type Casino } from '#test/support/casino.ts';
+import { FLOOR_POLICY, type Casino } from '#test/support/casino.ts';
+import { PIT_FIRST, startPitFloor } from '#test/support/pit-floor.ts';
 import { RolloutDesk } from '#test/support/rollout-desk.ts';
 import { SteppingClock } from '#test/support/stepping-clock.ts';
 import { Valve } from '#test/support/valve.ts';
@@ -13,9 +14,7 @@ const POLICY = `${FLOOR_POLICY}
 rollouts:
   plans:
     waves:
-      waves:
-        - { name: pit-a, selector: { labels: { pit: a } } }
-        - { name: others, rest: true }
+      ${PIT_FIRST}
     soaking:
       waves:
         - { name: pit-a, selector: { labels: { pit: a } }, soak: 1h }
@@ -28,11 +27,8 @@ let desk: RolloutDesk;
 const valve = new Valve();
 
 beforeAll(async () => {
-  casino = await startCasino({ floor: { egm: 2, service: 1 }, policy: POLICY, clock });
+  casino = await startPitFloor({ floor: { egm: 2, service: 1 }, policy: POLICY, clock }, valve);
   desk = new RolloutDesk(casino);
-  await casino.addDevices(['pit-a-1', 'pit-a-2'].map((id) => ({ id, class: 'egm', labels: { pit: 'a' } })));
-  for (const device of casino.devices.values())
-    await device.on(device.id === 'pit-a-2' ? { transport: valve.factory } : {});
 });
 
 beforeEach(async () => {

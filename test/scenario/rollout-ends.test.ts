@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RolloutId } from '#schema/ids.ts';
 import { FLOOR_POLICY, startCasino, WALLET, type Casino } from '#test/support/casino.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
+import { PIT_FIRST } from '#test/support/pit-floor.ts';
 import { RolloutDesk, Sightings } from '#test/support/rollout-desk.ts';
 import { Valve } from '#test/support/valve.ts';
 
@@ -13,9 +14,7 @@ const POLICY = `${FLOOR_POLICY}
 rollouts:
   plans:
     waves:
-      waves:
-        - { name: pit-a, selector: { labels: { pit: a } } }
-        - { name: others, rest: true }
+      ${PIT_FIRST}
   windows:
     annex: { cron: '${FAR.getUTCMinutes()} ${FAR.getUTCHours()} * * *', duration: 1h }
 `;

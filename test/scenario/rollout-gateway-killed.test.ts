@@ -4,7 +4,8 @@ import type { RolloutRecord } from '#gateway/ports/store/records.ts';
 import { targetsOf } from '#gateway/rollout/targets.ts';
 import type { RolloutId } from '#schema/ids.ts';
 import { floorAgrees } from '#test/support/agreement.ts';
-import { FLOOR_POLICY, startCasino, WALLET, type Casino } from '#test/support/casino.ts';
+import { FLOOR_POLICY, WALLET, type Casino } from '#test/support/casino.ts';
+import { PIT_FIRST, startPitFloor } from '#test/support/pit-floor.ts';
 import { RolloutDesk, Sightings } from '#test/support/rollout-desk.ts';
 import { Valve } from '#test/support/valve.ts';
 
@@ -12,9 +13,7 @@ const POLICY = `${FLOOR_POLICY}
 rollouts:
   plans:
     waves:
-      waves:
-        - { name: pit-a, selector: { labels: { pit: a } } }
-        - { name: others, rest: true }
+      ${PIT_FIRST}
     soaking:
       waves:
         - { name: pit-a, selector: { labels: { pit: a } }, soak: 3s }
@@ -26,11 +25,8 @@ let desk: RolloutDesk;
 const valve = new Valve();
 
 beforeAll(async () => {
-  casino = await startCasino({ floor: { egm: 3, service: 1 }, policy: POLICY, child: true });
+  casino = await startPitFloor({ floor: { egm: 3, service: 1 }, policy: POLICY, child: true }, valve);
   desk = new RolloutDesk(casino);
-  await casino.addDevices(['pit-a-1', 'pit-a-2'].map((id) => ({ id, class: 'egm', labels: { pit: 'a' } })));
-  for (const device of casino.devices.values())
-    await device.on(device.id === 'pit-a-2' ? { transport: valve.factory } : {});
 });
 
 beforeEach(async () => {

@@ -4,9 +4,10 @@ import { mqttTransport } from '#agent/agent.ts';
 import type { IdentityView } from '#agent/view.ts';
 import type { RolloutId, Serial } from '#schema/ids.ts';
 import { floorAgrees } from '#test/support/agreement.ts';
-import { FLOOR_POLICY, startCasino, type Casino } from '#test/support/casino.ts';
+import { FLOOR_POLICY, type Casino } from '#test/support/casino.ts';
 import { freshCsr, requestRenewal } from '#test/support/est-request.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
+import { PIT_A, PIT_FIRST, startPitFloor } from '#test/support/pit-floor.ts';
 import { RolloutDesk, Sightings } from '#test/support/rollout-desk.ts';
 import { Valve } from '#test/support/valve.ts';
 
@@ -14,9 +15,7 @@ const POLICY = `${FLOOR_POLICY}
 rollouts:
   plans:
     waves:
-      waves:
-        - { name: pit-a, selector: { labels: { pit: a } } }
-        - { name: others, rest: true }
+      ${PIT_FIRST}
       timeout: 2s
       retries: 100
 `;
@@ -24,15 +23,11 @@ rollouts:
 let casino: Casino;
 let desk: RolloutDesk;
 const valve = new Valve();
-const PIT_A = ['pit-a-1', 'pit-a-2'];
 const OTHERS = ['egm-1', 'egm-2'];
 
 beforeAll(async () => {
-  casino = await startCasino({ floor: { egm: 2, service: 1 }, policy: POLICY });
+  casino = await startPitFloor({ floor: { egm: 2, service: 1 }, policy: POLICY }, valve);
   desk = new RolloutDesk(casino);
-  await casino.addDevices(PIT_A.map((id) => ({ id, class: 'egm', labels: { pit: 'a' } })));
-  for (const device of casino.devices.values())
-    await device.on(device.id === 'pit-a-2' ? { transport: valve.factory } : {});
 });
 
 beforeEach(async () => {

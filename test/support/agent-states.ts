@@ -37,7 +37,7 @@ export function keyringOf(...versions: readonly number[]): HeldKeyring {
 /** A state with something in every field. */
 export function fullState(generation: number): AgentState {
   const slot = (name: string): { privateKey: string; certificate: Buffer; chain: Buffer[] } => ({
-    privateKey: `-----BEGIN PRIVATE KEY-----\n${name}-${generation}\n`,
+    privateKey: `stands for the private key of ${name}, ${generation}`,
     certificate: Buffer.from(`certificate ${name} ${generation}`),
     chain: [Buffer.from('intermediate')],
   });

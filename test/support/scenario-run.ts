@@ -1,4 +1,5 @@
 /** `croupier-sim run` in this process, as the command line runs it, and what it prints. */
+import { expect } from 'vitest';
 import { z } from 'zod';
 import { runCommandLine } from '#simulator/cli.ts';
 
@@ -51,4 +52,17 @@ export async function runsWell(scenario: string, ...options: readonly string[]):
   const empty = [...result.checks, ...result.invariants].filter(({ checked }) => checked === 0);
   if (empty.length > 0) throw new Error(`${scenario} looked at nothing: ${empty.map(({ what }) => what).join('; ')}`);
   return result;
+}
+
+/** Devices of a run in a test; it takes minutes at the most. */
+const DEVICES = 6;
+export const RUN_TIMEOUT_MS = 180_000;
+
+/** Runs a scenario with a gateway of its own: everything holds, and every invariant was judged device by device. */
+export async function holdsAsAWhole(scenario: string): Promise<void> {
+  const result = await runsWell(scenario, '--devices', String(DEVICES));
+  expect(result).toMatchObject({ scenario, seed: 'test', devices: DEVICES, gateway: 'own', ok: true });
+  expect(result.invariants.map(({ id }) => id)).toEqual(INVARIANTS);
+  for (const { id, checked } of result.invariants) if (id !== 'I7') expect(checked).toBe(DEVICES);
+  expect(result.checks.length).toBeGreaterThan(1);
 }

@@ -5,6 +5,7 @@ import type { Selector } from '#schema/rollout-plan.ts';
 import { certificates, devices, deviceSync, rolloutTargets } from '#schema/tables.ts';
 import type { RolloutRecord, RolloutTarget, TargetState, TargetTally } from '#gateway/ports/store/records.ts';
 import type { NewTarget, PlanDevice, TargetChange, TargetDetail, TargetFilter } from '#gateway/ports/store/rollouts.ts';
+import { UNANSWERED } from '#gateway/rollout/unanswered.ts';
 import { FROM_THE_START } from './containment.ts';
 import { selectorCondition, SERVED } from './due.ts';
 import { planDevice, planPresence, rolloutTarget } from './rollout-rows.ts';
@@ -89,8 +90,6 @@ const states = (names: readonly string[]): SQL =>
 
 /** Nothing more is wanted of targets in these states. */
 const DONE: readonly TargetState[] = ['active', 'old-retired', 'old-destroyed', 'exempt', 'superseded', 'quarantined'];
-
-const UNANSWERED: readonly TargetState[] = ['pending', 'offered'];
 
 /** Makes targets due at the time that `when` says, or earlier where they were. */
 function raiseTargets({ db }: Prepared, id: RolloutId, condition: SQL, when: SQL): void {
