@@ -42,7 +42,7 @@ export class NetworkTap {
     this.alter = alter;
   }
 
-  /** The cable is out: nothing connects until it is back. */
+  /** The cable is out: nothing connects, arrives or leaves until it is back. */
   cut(isCut: boolean): void {
     this.isCut = isCut;
   }
@@ -60,6 +60,7 @@ export class NetworkTap {
       const transport = await next({
         ...request,
         onMessage: (topic, payload) => {
+          if (this.isCut) return;
           if (topic.endsWith('/update')) remember(this.kept, topic, payload);
           request.onMessage(topic, this.alter({ topic, payload }));
         },
@@ -73,7 +74,7 @@ export class NetworkTap {
         ...transport,
         publish: async (topic, payload) => {
           const message = remember(this.published, topic, payload);
-          if (this.judge(message) === 'lost') return new Promise<never>(() => undefined);
+          if (this.isCut || this.judge(message) === 'lost') return new Promise<never>(() => undefined);
           return transport.publish(topic, payload);
         },
       };

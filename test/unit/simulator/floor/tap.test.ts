@@ -104,6 +104,20 @@ describe('a tap', () => {
     await wire.connect(tap.wrap);
   });
 
+  test('given a cable that is pulled out while connected, then nothing arrives or leaves, and what did not arrive is not remembered', async () => {
+    const [wire, tap] = [new Wire(), new NetworkTap()];
+    const transport = await wire.connect(tap.wrap);
+    tap.cut(true);
+    wire.send(UPDATE, 1);
+    void transport.publish(REPORT, Uint8Array.of(2));
+    expect(wire.received).toEqual([]);
+    expect(wire.published).toEqual([]);
+    expect(tap.updates).toEqual([]);
+    tap.cut(false);
+    wire.send(UPDATE, 3);
+    expect(wire.received).toEqual([[3]]);
+  });
+
   test('given taps of several devices, then each device keeps its own', () => {
     const taps = new NetworkTaps();
     expect(taps.of(DEVICE)).toBe(taps.of(DEVICE));
