@@ -9,6 +9,8 @@ import type { Store } from '#gateway/ports/store/index.ts';
 import { createWorker, type Worker } from '#gateway/ports/worker.ts';
 
 const PAGE = 1_000;
+/** Changes of one transaction: when a whole floor loses its power, reports and requests still get their turn. */
+const AT_ONCE = 500;
 
 /** Devices that the store has as connected, page by page. Errors: `store.unavailable`. */
 export async function* connectedPages(store: Pick<Store, 'devices'>): AsyncGenerator<readonly DeviceId[]> {
@@ -27,14 +29,19 @@ export interface PresenceKeeper {
 }
 
 /** `onChange` is called after each batch: a device that left may be the last one a rollout waited for. */
-export function createPresenceKeeper(store: Store, clock: Clock, log: Log, onChange: () => void): PresenceKeeper {
+export function createPresenceKeeper(
+  store: Pick<Store, 'setPresence'>,
+  clock: Clock,
+  log: Log,
+  onChange: () => void,
+): PresenceKeeper {
   let pending: PresenceChange[] = [];
   const worker: Worker = createWorker(
     clock,
     async () => {
       await new Promise<void>((resolve) => setImmediate(resolve));
-      const batch = pending;
-      pending = [];
+      const batch = pending.slice(0, AT_ONCE);
+      pending = pending.slice(AT_ONCE);
       if (batch.length === 0) return;
       try {
         await store.setPresence(batch);
@@ -44,6 +51,7 @@ export function createPresenceKeeper(store: Store, clock: Clock, log: Log, onCha
         throw error;
       }
       onChange();
+      if (pending.length > 0) worker.ring();
     },
     (error) => log.error({ code: errorCode(error) }, `presence not recorded: ${errorMessage(error)}`),
   );

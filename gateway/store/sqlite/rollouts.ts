@@ -110,7 +110,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         await transactions.write(() => {
           if (queries.one(id) === undefined) throw notFound(id);
           for (const target of part) addTarget(id, target, at);
-        }, 'alone');
+        });
       }
     },
 
@@ -151,7 +151,7 @@ export function rolloutStore(context: StoreContext): RolloutStore {
         }
         journal(outcome.audit, at);
         return outcome;
-      }, 'alone');
+      });
     },
 
     async rollouts(open, limit) {

@@ -3,10 +3,12 @@
  * and what a callback writes after an `await` would land outside of its transaction. The types refuse such a callback.
  *
  * Writes that are asked for in one turn of the event loop share a commit, since a commit waits for the disk; under load
- * commits keep a distance, so that more can share them. Each has a savepoint of its own: one that throws is undone alone, and none is answered before all are on the disk.
+ * commits keep a distance, so that more can share them. One that throws is undone alone: the transaction is given up, those
+ * before it run again without it, and none is answered before all are on the disk. Work decides purely, so that it may run
+ * twice.
  *
- * Whoever comes alone needs none. That matters to thousands of statements with triggers: each sets a mark inside the
- * savepoint, and SQLite walks through all that was changed since its beginning to take the mark back.
+ * There are no savepoints. Every statement with a trigger sets a mark inside a savepoint, and to take the mark back SQLite
+ * walks through all that was changed since the savepoint began: ten thousand statements took ten seconds.
  */
 import type Database from 'better-sqlite3';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
@@ -31,10 +33,10 @@ export interface Transactions {
   read<T>(work: () => Settled<T>): T;
   /**
    * Runs `work` under the write lock, so that nothing it reads can change before the commit, and answers once that is
-   * durable. Whatever `work` throws undoes it and is thrown on. `alone`: work of thousands of statements, which shares
-   * its commit with nobody. Errors: `store.unavailable`, `store.corrupt`, `audit.unavailable`.
+   * durable. Whatever `work` throws undoes it and is thrown on. It may run twice, and only what the last run did counts.
+   * Errors: `store.unavailable`, `store.corrupt`, `audit.unavailable`.
    */
-  write<T>(work: (journal: Journal) => Settled<T>, share?: 'alone'): Promise<T>;
+  write<T>(work: (journal: Journal) => Settled<T>): Promise<T>;
   /** Calls back after every commit of work that appended to the audit chain. Returns what ends it. */
   watch(watcher: (appended: AuditAppended) => void): () => void;
   /** Commits what is waiting; later calls are refused. */
@@ -60,9 +62,7 @@ const MOST_PAUSE_MS = 15;
 const COMMITS_WITHOUT_PAUSE = 16;
 
 interface Waiting {
-  readonly alone: boolean;
-  /** Returns what the work did, so that better-sqlite3 refuses a promise that slipped past the types. */
-  run(): unknown;
+  run(): void;
   commit(): void;
   fail(error: unknown): void;
 }
@@ -77,33 +77,7 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
   let next = { earliest: 0, unpaused: 0 };
 
   // Made once: a transaction function is costly to make.
-  const inSavepoint = sqlite.transaction((item: Waiting) => item.run());
-  const inTransaction = sqlite.transaction((work: () => unknown) => work());
-
-  /** Takes those that may share the next commit out of the line. */
-  const takeGroup = (): readonly Waiting[] => {
-    const loner = waiting.findIndex(({ alone }) => alone);
-    return waiting.splice(0, loner === -1 ? waiting.length : Math.max(1, loner));
-  };
-
-  /** Runs as many as fit into the time; returns how many. What fails by itself is undone, answered and left out. */
-  const runAll = (group: readonly Waiting[], failed: Set<Waiting>): number => {
-    const deadline = performance.now() + GROUP_MS;
-    let count = 0;
-    for (const item of group) {
-      if (count > 0 && performance.now() > deadline) break;
-      count += 1;
-      try {
-        inSavepoint(item);
-      } catch (error) {
-        failed.add(item);
-        item.fail(error);
-        // A full or failing disk may have undone the whole transaction, not just the savepoint.
-        if (!sqlite.inTransaction) throw error;
-      }
-    }
-    return count;
-  };
+  const inTransaction = sqlite.transaction((work: () => void) => work());
 
   const pace = (commitMs: number, count: number): void => {
     const { unpaused } = next;
@@ -112,35 +86,35 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
     else next = { earliest, unpaused: unpaused === 0 ? COMMITS_WITHOUT_PAUSE : unpaused - 1 };
   };
 
-  const commitGroup = (): void => {
-    const group = takeGroup();
-    const failed = new Set<Waiting>();
-    const isLeft = (item: Waiting): boolean => !failed.has(item);
-    let allRan = false;
-    let count = 0;
-    let ranAt = 0;
+  /** Commits what waits at the head of the line: at most so many, and no more than fit into the time. */
+  const commitHead = (most: number): void => {
+    let ran = 0;
+    let ranAt: number | undefined;
     try {
       inTransaction.immediate(() => {
-        const [first, second] = group;
-        const result = second === undefined ? first?.run() : undefined;
-        count = second === undefined ? 1 : runAll(group, failed);
-        allRan = true;
+        const deadline = performance.now() + GROUP_MS;
+        for (const item of waiting.slice(0, most)) {
+          if (ran > 0 && performance.now() > deadline) break;
+          item.run();
+          ran += 1;
+        }
         ranAt = performance.now();
-        return result;
       });
-      pace(performance.now() - ranAt, count);
-      waiting.unshift(...group.slice(count));
-      for (const item of group.slice(0, count).filter(isLeft)) item.commit();
     } catch (error) {
-      // One took the transaction of all with it: the others, which decide purely, run again without it.
-      if (!allRan && failed.size > 0) waiting.unshift(...group.filter(isLeft));
-      else for (const item of group.filter(isLeft)) item.fail(error);
+      // The commit itself failed: nobody's work is on the disk.
+      if (ranAt !== undefined) for (const item of waiting.splice(0, ran)) item.fail(error);
+      // Whoever comes first has nobody's uncommitted work to blame.
+      else if (ran === 0) waiting.shift()?.fail(error);
+      else commitHead(ran);
+      return;
     }
+    pace(performance.now() - (ranAt ?? 0), ran);
+    for (const item of waiting.splice(0, ran)) item.commit();
   };
 
   const turn = (): void => {
     scheduled = false;
-    if (waiting.length > 0) commitGroup();
+    if (waiting.length > 0) commitHead(waiting.length);
     schedule();
   };
 
@@ -162,12 +136,11 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
       }
     },
 
-    write<T>(work: (journal: Journal) => Settled<T>, share?: 'alone'): Promise<T> {
+    write<T>(work: (journal: Journal) => Settled<T>): Promise<T> {
       if (!open) return Promise.reject(closed());
       const { promise, resolve, reject } = Promise.withResolvers<T>();
       let commit = (): void => {};
       waiting.push({
-        alone: share === 'alone',
         run: () => {
           const raised: AlertRecord[] = [];
           let appends = false;
@@ -175,11 +148,11 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
             appends ||= events.length > 0;
             raised.push(...journal(events, at));
           });
+          if (result instanceof Promise) throw new TypeError('Work in a transaction returns no promise');
           commit = () => {
             resolve(result);
             if (appends) for (const watcher of watchers) watcher({ raised });
           };
-          return result;
         },
         commit: () => commit(),
         fail: (error) => reject(storeFault(error)),
@@ -194,7 +167,7 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
     },
 
     close() {
-      while (waiting.length > 0) commitGroup();
+      while (waiting.length > 0) commitHead(waiting.length);
       open = false;
     },
   };

@@ -3,13 +3,16 @@ import { describe, expect, expectTypeOf, it } from 'vitest';
 import { transactionsOn, type Settled, type Transactions } from '#gateway/store/sqlite/transaction.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 
-function opened(): {
+function opened(hear?: (statement: string) => void): {
   sqlite: Database.Database;
   transactions: Transactions;
   add: (value: number) => Promise<number>;
   values: () => readonly unknown[];
 } {
-  const sqlite = new Database(':memory:');
+  const sqlite = new Database(
+    ':memory:',
+    hear === undefined ? {} : { verbose: (statement) => hear(String(statement)) },
+  );
   sqlite.exec('create table numbers (value integer primary key)');
   const transactions = transactionsOn(sqlite, () => []);
   const insert = sqlite.prepare('insert into numbers values (?)');
@@ -70,7 +73,7 @@ describe('write', () => {
     expect(sqlite.inTransaction).toBe(false);
   });
 
-  it('given work that shares its commit with nobody, when others come with it, then each is whole, in order', async () => {
+  it('given several of one turn that throw, when they are undone, then each of the others is done once, in order', async () => {
     const { sqlite, transactions, add, values } = opened();
     const insert = sqlite.prepare('insert into numbers values (?)');
     const many = (from: number, fails = false) =>
@@ -78,18 +81,35 @@ describe('write', () => {
         for (let value = from; value < from + 3; value += 1) insert.run(value);
         if (fails) throw new Error('boom');
         return from;
-      }, 'alone');
-    const results = await Promise.allSettled([add(1), many(10), add(2), add(3), many(20, true), many(30), add(4)]);
-    expect(results.map(({ status }) => status)).toEqual([
-      'fulfilled',
-      'fulfilled',
-      'fulfilled',
-      'fulfilled',
-      'rejected',
-      'fulfilled',
-      'fulfilled',
+      });
+    const writes = [many(20, true), add(1), many(10), add(2), many(40, true), many(50, true), add(3), many(30), add(4)];
+    const results = await Promise.allSettled(writes);
+    expect(results.map(({ status }) => status === 'fulfilled')).toEqual([
+      false,
+      true,
+      true,
+      true,
+      false,
+      false,
+      true,
+      true,
+      true,
     ]);
     expect(values()).toEqual([1, 2, 3, 4, 10, 11, 12, 30, 31, 32]);
+  });
+
+  it('given writes that share a commit, when they run, then there is one transaction and no savepoint in it', async () => {
+    const said: string[] = [];
+    const { transactions, add } = opened((statement) => said.push(statement));
+    const fail = () =>
+      transactions.write(() => {
+        throw new Error('boom');
+      });
+    await Promise.allSettled([add(1), add(2), fail(), add(3)]);
+    const [begin, commit, rollback] = ['BEGIN IMMEDIATE', 'COMMIT', 'ROLLBACK'];
+    const marks = said.filter((statement) => [begin, commit, rollback].includes(statement));
+    expect(marks).toEqual([begin, rollback, begin, commit, begin, rollback, begin, commit]);
+    expect(said.filter((statement) => /savepoint/i.test(statement))).toEqual([]);
   });
 
   it('given a transaction that is lost as a whole, when its writes are answered, then only the one that lost it is refused', async () => {
