@@ -37,7 +37,7 @@ export function decideUpdate(facts: DeviceFacts, update: Update, digest: Sha256,
       ? { kind: 'repeat' }
       : refuse('message.conflict', `another update ${update.seq} than the one that was processed`);
   }
-  if (new Date(update.expiresAt) <= time.floor) {
+  if (Date.parse(update.expiresAt) <= time.floor.getTime()) {
     return refuse('message.expired', `update ${update.seq} expired at ${update.expiresAt}`);
   }
   if (update.trustVersion > facts.trustVersion) return { kind: 'walk-trust', to: update.trustVersion };

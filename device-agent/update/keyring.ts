@@ -20,7 +20,7 @@ const emptyKeyring = (keySet: KeyringUpdate['keySet']): HeldKeyring => ({
   deferred: undefined,
 });
 
-const hasDuplicates = (list: readonly number[]): boolean => new Set(list).size !== list.length;
+const hasDuplicates = (list: readonly number[]): boolean => list.length > 1 && new Set(list).size !== list.length;
 
 function checkShape(update: KeyringUpdate): void {
   const { keySet, active, accept, destroy, keys } = update;
@@ -83,7 +83,8 @@ function withStates(
   });
 }
 
-function destroyedAfter(keyring: HeldKeyring, update: KeyringUpdate): DestroyedVersion[] {
+function destroyedAfter(keyring: HeldKeyring, update: KeyringUpdate): readonly DestroyedVersion[] {
+  if (keyring.destroyed.length === 0 && update.destroy.length === 0) return keyring.destroyed;
   const known = new Map(keyring.destroyed.map((tombstone) => [tombstone.version, { ...tombstone, listed: false }]));
   for (const version of update.destroy) {
     const kcv = keyring.versions.find((held) => held.version === version)?.kcv ?? known.get(version)?.kcv ?? null;

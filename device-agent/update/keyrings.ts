@@ -27,11 +27,12 @@ const find = (keyrings: readonly HeldKeyring[], keySet: KeySetName): HeldKeyring
 
 /** Errors: those of `checkKeyring`, and `message.malformed` for a key set named twice or too many of them. */
 export function checkKeyrings(held: readonly HeldKeyring[], update: Update): void {
-  const names = new Set(update.keyrings.map(({ keySet }) => keySet));
-  if (names.size !== update.keyrings.length) {
+  const named = update.keyrings.length;
+  if (named > 1 && new Set(update.keyrings.map(({ keySet }) => keySet)).size !== named) {
     throw new CroupierError('message.malformed', 'the update names a key set twice');
   }
-  if (new Set([...names, ...held.map(({ keySet }) => keySet)]).size > MAX_KEYRINGS) {
+  const added = update.keyrings.filter(({ keySet }) => find(held, keySet) === undefined);
+  if (held.length + added.length > MAX_KEYRINGS) {
     throw new CroupierError('message.malformed', `the device would hold more than ${MAX_KEYRINGS} key sets`);
   }
   for (const keyring of update.keyrings) checkKeyring(find(held, keyring.keySet), keyring);

@@ -45,17 +45,16 @@ function quarantine(
   code: ErrorCode,
   details: NonNullable<AuditEvent['details']>,
 ): ReportOutcome {
-  const addresses = reportedFrom(verified.address, [
-    ...sync.reportedFrom,
-    ...(sync.address === undefined ? [] : [sync.address]),
-  ]);
+  const known = sync.address === undefined ? sync.reportedFrom : [...sync.reportedFrom, sync.address];
+  const addresses = [...new Set(reportedFrom(verified.address, known))].slice(0, ADDRESSES_KEPT);
   const audit = [event(verified, 'device.quarantine', 'success', code, { ...details, addresses: [...addresses] })];
   return { kind: 'quarantine', code, audit };
 }
 
 function reportedFrom(address: string | undefined, before: readonly string[]): readonly string[] {
-  const all = address === undefined ? before : [address, ...before];
-  return [...new Set(all)].slice(0, ADDRESSES_KEPT);
+  // Most devices report from where they reported last.
+  if (address === undefined || address === before[0]) return before;
+  return [...new Set([address, ...before])].slice(0, ADDRESSES_KEPT);
 }
 
 /** Campaigns for compromised keys that the device has just answered with another certificate: its old ones end now. */
@@ -74,6 +73,7 @@ function exposedKeys(rollouts: DeliveryState['rollouts'], targets: readonly Targ
  * the last update that the device is known to have processed.
  */
 function newRefusals({ sync }: DeliveryState, { results }: Report): Report['results'] {
+  if (results.length === 0) return results;
   const known = results.findLastIndex(({ seq, outcome }) => seq === sync.lastSeq && outcome !== 'refused');
   return results.slice(known + 1).filter(({ outcome }) => outcome === 'refused');
 }

@@ -90,6 +90,18 @@ function note(entries: readonly string[]): string | undefined {
   return text === '' ? undefined : text.slice(0, LONGEST_NOTE);
 }
 
+const NOTHING: Lesson = { forgotten: false, versions: [], revisions: [], gone: [], unexpected: undefined, events: [] };
+
+/** Whether all that the device holds is on record: so it is at most times, and seen without making anything. */
+function isAllOnRecord({ keySets, versions: rows }: DeliveryState, { keyrings }: Report): boolean {
+  for (const { keySet: name, revision, versions } of keyrings) {
+    const keySet = keySets.find((entry) => entry.name === name);
+    if (keySet !== undefined && revision > keySet.revision) return false;
+    for (const { version } of versions) if (rowOf(rows, name, version) === undefined) return false;
+  }
+  return true;
+}
+
 /**
  * A device whose `lastSeq` is of an update that we have no record of proves that we forgot: versions that we do not know
  * are then learned, those that it no longer lists are gone. Without that proof they are a lie or an incident, and are told
@@ -98,6 +110,8 @@ function note(entries: readonly string[]): string | undefined {
 export function learnFrom(state: DeliveryState, report: Report, at: Date): Lesson {
   const { sync, memory, keySets } = state;
   const forgotten = isForgotten(state, report);
+  const isTrustAhead = report.trustVersion > sync.trustVersion && !memory.published(report.trustVersion);
+  if (!forgotten && !isTrustAhead && isAllOnRecord(state, report)) return NOTHING;
   const versions: KeyVersionRecord[] = [];
   const revisions: LearnedRevision[] = [];
   const lost = new Map<KeySetName, string[]>();
@@ -128,7 +142,6 @@ export function learnFrom(state: DeliveryState, report: Report, at: Date): Lesso
       else unexpected.push(key);
     }
   }
-  const isTrustAhead = report.trustVersion > sync.trustVersion && !memory.published(report.trustVersion);
   const told = note(standing);
   const events: Lesson['events'][number][] = [];
   if (forgotten || isTrustAhead) {

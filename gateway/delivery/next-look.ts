@@ -62,7 +62,8 @@ export function due(
 ): { readonly dueAt: Date | undefined; readonly attempts: number } {
   const { now } = moment;
   const rollouts = withMoved(state, targets);
-  const after = { ...state, versions: rows, rollouts };
+  const { device, identity, keySets, trustReleased } = state;
+  const after = { device, identity, keySets, trustReleased, versions: rows, rollouts };
   const { keyrings, opensAt } = keyringDifferences(after, moment);
   const trust = desiredTrust(after, moment);
   const renewal = desiredRenewal(after, moment);

@@ -4,7 +4,7 @@ import { Seq, type Realm } from '#schema/ids.ts';
 import type { KeyringUpdate, Update } from '#schema/messages/update.ts';
 import { deliveryOf } from './key-versions.ts';
 import type { SentUpdate } from './node.ts';
-import { digestAt, timestamp } from './stand-ins.ts';
+import { digestAt, minuteOf } from './stand-ins.ts';
 
 function keyringOf({
   keySet,
@@ -22,7 +22,7 @@ function keyringOf({
 }
 
 export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Date, validity: number): SentUpdate {
-  const time = timestamp(now.getTime());
+  const time = minuteOf(now.getTime());
   const { renew } = planned;
   const update: Update = {
     v: 1,
@@ -31,7 +31,7 @@ export function composeModelUpdate(realm: Realm, planned: PlannedUpdate, now: Da
     device: planned.device.id,
     seq: Seq.parse(planned.seq),
     issuedAt: time,
-    expiresAt: timestamp(now.getTime() + validity),
+    expiresAt: minuteOf(now.getTime() + validity),
     nonce: planned.nonce ?? null,
     trustVersion: planned.trustVersion,
     keyrings: planned.keyrings.map(keyringOf),

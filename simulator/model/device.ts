@@ -20,7 +20,7 @@ import {
 import type { Report, UpdateResult } from '#schema/messages/report.ts';
 import type { Update } from '#schema/messages/update.ts';
 import type { Holding, Holdings } from './holdings.ts';
-import { bootIdAt, counterOf, digestAt, nonceAt, timestamp } from './stand-ins.ts';
+import { bootIdAt, counterOf, digestAt, nonceAt, minuteOf } from './stand-ins.ts';
 
 /**
  * `busy`: an application asks for time before most activations. `refuses`: every update fails. `hoards`: keys are
@@ -207,7 +207,7 @@ export class ModelDevice {
       identity: this.identity,
       keyrings: this.holding.reported,
       results: this.results.length === 0 ? NO_RESULTS : [...this.results],
-      clock: { now: timestamp(now), trusted: this.clockTrusted },
+      clock: { now: minuteOf(now), trusted: this.clockTrusted },
       agent: AGENT,
       previous: this.lastReport,
     };

@@ -3,9 +3,14 @@
 const ARITY = 4;
 const FIRST_CAPACITY = 1024;
 
+/** Most events lie days ahead; what comes within the hour is little, and stays where the processor has it at hand. */
+const HOUR = 3_600_000;
+const FIELDS = 4;
+
 /**
  * A heap over flat arrays: a year of a large floor is tens of millions of events, so that none of them may be an object.
- * `pop` leaves the event in the fields.
+ * In the heap are those of the present hour; those of later hours wait in the order in which they were put in. `pop` leaves
+ * the event in the fields.
  */
 export class EventQueue {
   at = 0;
@@ -13,6 +18,10 @@ export class EventQueue {
   subject = 0;
   /** Told by who put the event in, for events that may have lost their meaning meanwhile. */
   mark = 0;
+  /** The hour in the heap, and all before it. */
+  private hour = Number.NEGATIVE_INFINITY;
+  private lastHour = Number.NEGATIVE_INFINITY;
+  private readonly later = new Map<number, number[]>();
   private length = 0;
   private order = 0;
   private times = new Float64Array(FIRST_CAPACITY);
@@ -21,16 +30,53 @@ export class EventQueue {
   private subjects = new Int32Array(FIRST_CAPACITY);
   private marks = new Int32Array(FIRST_CAPACITY);
 
-  get size(): number {
-    return this.length;
-  }
-
   /** Time of the next event; infinite if there is none. */
   get next(): number {
+    if (this.length === 0) this.turnToNextHour();
     return this.length === 0 ? Number.POSITIVE_INFINITY : (this.times[0] ?? 0);
   }
 
+  /** An event at an infinite time never comes, and is not kept. */
   push(at: number, kind: number, subject: number, mark = 0): void {
+    if (at === Number.POSITIVE_INFINITY) return;
+    const hour = Math.floor(at / HOUR);
+    if (hour <= this.hour) {
+      this.insert(at, kind, subject, mark);
+      return;
+    }
+    this.lastHour = Math.max(this.lastHour, hour);
+    const waiting = this.later.get(hour);
+    if (waiting === undefined) this.later.set(hour, [at, kind, subject, mark]);
+    else waiting.push(at, kind, subject, mark);
+  }
+
+  pop(): boolean {
+    if (this.length === 0) this.turnToNextHour();
+    if (this.length === 0) return false;
+    this.at = this.times[0] ?? 0;
+    this.kind = this.kinds[0] ?? 0;
+    this.subject = this.subjects[0] ?? 0;
+    this.mark = this.marks[0] ?? 0;
+    this.length -= 1;
+    if (this.length > 0) this.sink(this.length);
+    return true;
+  }
+
+  /** Nothing is left of the hours before, so that those who waited come in the order in which they were put in. */
+  private turnToNextHour(): void {
+    if (this.later.size === 0) return;
+    if (this.hour === Number.NEGATIVE_INFINITY) this.hour = Math.min(...this.later.keys()) - 1;
+    while (this.length === 0 && this.hour < this.lastHour) {
+      this.hour += 1;
+      const events = this.later.get(this.hour);
+      if (events === undefined) continue;
+      this.later.delete(this.hour);
+      for (let place = 0; place < events.length; place += FIELDS)
+        this.insert(events[place] ?? 0, events[place + 1] ?? 0, events[place + 2] ?? 0, events[place + 3] ?? 0);
+    }
+  }
+
+  private insert(at: number, kind: number, subject: number, mark: number): void {
     if (this.length === this.times.length) this.grow();
     this.order += 1;
     const { times } = this;
@@ -44,17 +90,6 @@ export class EventQueue {
       hole = parent;
     }
     this.put(hole, at, this.order, kind, subject, mark);
-  }
-
-  pop(): boolean {
-    if (this.length === 0) return false;
-    this.at = this.times[0] ?? 0;
-    this.kind = this.kinds[0] ?? 0;
-    this.subject = this.subjects[0] ?? 0;
-    this.mark = this.marks[0] ?? 0;
-    this.length -= 1;
-    if (this.length > 0) this.sink(this.length);
-    return true;
   }
 
   /** Finds the place of the last event, from the root downwards. */

@@ -37,19 +37,15 @@ export const bootIdAt = growing((boot) => `00000000-0000-4000-8000-${boot.toStri
 /** Minutes written lately, by their number: what happens now, and what expires a good while later. */
 const MINUTES_KEPT = 64;
 const minutes = new Float64Array(MINUTES_KEPT).fill(Number.NaN);
-const prefixes: string[] = Array.from({ length: MINUTES_KEPT }, () => '');
-const TWO_DIGITS = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'));
-const THREE_DIGITS = Array.from({ length: 1_000 }, (_, number) => `.${String(number).padStart(3, '0')}Z`);
+const texts: string[] = Array.from({ length: MINUTES_KEPT }, () => '');
 
-/** RFC 3339 with milliseconds, as `Date.prototype.toISOString`. */
-export function timestamp(ms: number): string {
+/** The minute, RFC 3339 with milliseconds as messages have it. Nothing in the model looks closer at the times that they tell. */
+export function minuteOf(ms: number): string {
   const minute = Math.floor(ms / MINUTE);
-  const within = ms - minute * MINUTE;
   const slot = minute % MINUTES_KEPT;
   if (minutes[slot] !== minute) {
     minutes[slot] = minute;
-    prefixes[slot] = new Date(minute * MINUTE).toISOString().slice(0, -'00.000Z'.length);
+    texts[slot] = new Date(minute * MINUTE).toISOString();
   }
-  const seconds = Math.floor(within / 1_000);
-  return `${prefixes[slot]}${TWO_DIGITS[seconds]}${THREE_DIGITS[within - seconds * 1_000]}`;
+  return texts[slot] ?? '';
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ModelDevice, type Conduct } from '#simulator/model/device.ts';
 import { Holdings } from '#simulator/model/holdings.ts';
-import { digestAt, timestamp } from '#simulator/model/stand-ins.ts';
+import { digestAt, minuteOf } from '#simulator/model/stand-ins.ts';
 import { DeviceId, KeySetName, KeyVersionNumber, Realm, Seq, Serial, Sha256, TrustVersion } from '#schema/ids.ts';
 import { Report, type UpdateResult } from '#schema/messages/report.ts';
 import { Update, type KeyringUpdate } from '#schema/messages/update.ts';
@@ -23,7 +23,7 @@ function device(conduct: Conduct = 'ordinary'): ModelDevice {
     holdings: new Holdings(),
     identity: {
       serial: Serial.parse('0a'),
-      notAfter: timestamp(NOW + 24 * HOUR),
+      notAfter: minuteOf(NOW + 24 * HOUR),
       keyFingerprint: Sha256.parse('a'.repeat(64)),
     },
     trustVersion: trust(1),
@@ -42,12 +42,12 @@ const key = (number: number): KeyringUpdate['keys'][number] => ({
 });
 
 function update(seq: number, keyring: Partial<KeyringUpdate> | undefined, over: Partial<Update> = {}): Update {
-  const time = timestamp(NOW + seq);
+  const time = minuteOf(NOW + seq);
   const keyrings =
     keyring === undefined
       ? []
       : [{ keySet: WALLET, revision: seq, active: null, accept: [], destroy: [], keys: [], ...keyring }];
-  const expiresAt = timestamp(NOW + seq + HOUR);
+  const expiresAt = minuteOf(NOW + seq + HOUR);
   const head = { v: 1 as const, type: 'update' as const, realm: REALM, device: ID, seq: Seq.parse(seq) };
   return Update.parse({
     ...head,
