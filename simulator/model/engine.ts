@@ -2,6 +2,7 @@
 import { DECISIONS, type Decisions } from './decisions.ts';
 import type { MadeReport } from './device.ts';
 import { EventQueue } from './event-queue.ts';
+import { Looks } from './looks.ts';
 import { absence, nextDeparture, type Departure } from './habits.ts';
 import { composeModelUpdate } from './compose.ts';
 import { renewBeforeConnecting, renewsIfAsked } from './identity.ts';
@@ -85,6 +86,7 @@ export class Engine {
   now: number;
   events = 0;
   private readonly queue = new EventQueue();
+  private readonly looks = new Looks();
   readonly decisions: Decisions;
   /** Told of everything; to be set before the first event. */
   listener: EngineListener = new Silent();
@@ -135,6 +137,7 @@ export class Engine {
     this.events += 1;
     if (queue.kind === LOOK) return this.look();
     if (queue.kind === ERRAND) return this.errands[queue.subject]?.();
+    if (queue.kind === DUE && this.looks.at(queue.subject) !== queue.at) return;
     const node = this.world.nodes[queue.subject];
     if (node !== undefined) this.happen(node, queue.kind, queue.mark);
   }
@@ -198,7 +201,7 @@ export class Engine {
         if (mark === line.connection && !line.isUp) this.giveUpVanished(node);
         return;
       case DUE:
-        return this.takeTurn(node);
+        return this.fallDue(node);
       case TURN:
         agenda.isInTurn = false;
         return this.dispatch(node);
@@ -227,8 +230,8 @@ export class Engine {
   /** What the gateway's driver does for all at once: the time of one that left after it was asked ends. */
   private giveUpVanished({ index, line, state }: ModelNode): void {
     for (const { rollout, target } of state.rollouts) {
-      if (target === undefined || !askedStates(rollout.kind).includes(target.state)) continue;
       if (rollout.state !== 'distributing') continue;
+      if (target === undefined || !askedStates(rollout.kind).includes(target.state)) continue;
       const by = answerBy(rollout, target) ?? this.now;
       if (by < this.now && judgesAbsence(rollout)) {
         this.world.changeTargets(rollout.id, this.date, [target.device], (current, targets) =>
@@ -275,22 +278,24 @@ export class Engine {
   private raised(node: ModelNode): void {
     const { dueAt, connected } = node.state.sync;
     if (!connected || dueAt === undefined || node.agenda.isInTurn) return;
-    const at = Math.max(dueAt.getTime(), this.now);
-    if (at >= node.agenda.dueAt) return;
-    node.agenda.dueAt = at;
+    const at = dueAt.getTime();
+    if (at <= this.now) return this.takeTurn(node);
+    if (at >= this.looks.at(node.index)) return;
+    this.looks.set(node.index, at);
     this.queue.push(at, DUE, node.index);
   }
 
-  private takeTurn(node: ModelNode): void {
-    const { agenda } = node;
-    if (agenda.dueAt > this.now) return;
-    agenda.dueAt = Number.POSITIVE_INFINITY;
-    if (!this.isDue(node)) return this.raised(node);
+  private takeTurn({ agenda, index }: ModelNode): void {
     const turn = Math.max(this.now, this.nextTurn);
     this.nextTurn = turn + 1_000 / UPDATES_PER_SECOND;
-    if (turn === this.now) return this.dispatch(node);
     agenda.isInTurn = true;
-    this.queue.push(turn, TURN, node.index);
+    this.looks.clear(index);
+    this.queue.push(turn, TURN, index);
+  }
+
+  private fallDue(node: ModelNode): void {
+    this.looks.clear(node.index);
+    this.raised(node);
   }
 
   private isDue(node: ModelNode): boolean {
@@ -370,6 +375,7 @@ export class Engine {
     const verified = { report, digest, certificate, address: undefined, receivedAt: this.date };
     const outcome = this.decisions.report(node.state, verified, this.policy.delivery, this.windows);
     if (outcome.kind === 'accepted') this.world.accept(node, report, digest, outcome, this.date);
+    if (node.state.sync.dueAt === undefined) this.looks.clear(node.index);
     this.listener.reported(node, made, outcome.kind);
     if (outcome.kind === 'quarantine') this.contain(node, outcome.code);
   }

@@ -132,7 +132,7 @@ export function populate(
         memory: { sent: () => true, published: () => true },
       },
       line: { connection: 0, isUp: false, down: [], up: [], downAt: 0, upAt: 0 },
-      agenda: { dueAt: Number.POSITIVE_INFINITY, isInTurn: false, renewAt: renewsAt(certificate), renewScheduled: 0 },
+      agenda: { isInTurn: false, renewAt: renewsAt(certificate), renewScheduled: 0 },
       catchup: { since: undefined, absence: 0, messages: 0, allowance: 0, deferredUntil: undefined },
       awaySince: undefined,
       hasPower: false,

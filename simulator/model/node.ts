@@ -66,8 +66,6 @@ export interface Line {
 
 /** What is scheduled for the device. */
 export interface Agenda {
-  /** When the earliest look of the dispatcher comes; infinite if none does. */
-  dueAt: number;
   isInTurn: boolean;
   renewAt: number;
   /** The time of renewal that was put in last. */

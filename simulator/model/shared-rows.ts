@@ -18,12 +18,25 @@ const isBefore = (one: DeviceKeyVersion, other: DeviceKeyVersion): boolean =>
 export class SharedRows {
   private readonly rows = new Map<string, DeviceKeyVersion>();
   private readonly lists = new Map<string, Rows>();
+  /** What a list becomes by one row: whole floors go the same way. */
+  private readonly steps = new Map<Rows, Map<string, Rows>>();
 
   /** With `row` in its place: ascending by key set and version. */
   with(rows: Rows, row: DeviceKeyVersion): Rows {
-    const before = rows.filter((one) => isBefore(one, row));
-    const after = rows.filter((one) => isBefore(row, one));
-    return this.share([...before, row, ...after]);
+    let steps = this.steps.get(rows);
+    if (steps === undefined) {
+      steps = new Map();
+      this.steps.set(rows, steps);
+    }
+    const text = textOf(row);
+    let stepped = steps.get(text);
+    if (stepped === undefined) {
+      const before = rows.filter((one) => isBefore(one, row));
+      const after = rows.filter((one) => isBefore(row, one));
+      stepped = this.share([...before, row, ...after]);
+      steps.set(text, stepped);
+    }
+    return stepped;
   }
 
   /** What counts once a device's history begins anew: what it held may be there still, what it destroyed is unknown. */
