@@ -294,7 +294,8 @@ async function converge(world: FloorWorld, reconnects: boolean): Promise<void> {
   for (const id of DEVICES) {
     const { updates, links } = spent.get(id) ?? { updates: 0, links: 0 };
     const walked = latest - (missed.get(id) ?? 0);
-    expect(links, `I3: trust links sent to ${id}, which missed ${walked}`).toBeLessThanOrEqual(2 * walked + 2);
+    // Into a connection that is just gone, into the next one, and with a change that came in before the answer.
+    expect(links, `I3: trust links sent to ${id}, which missed ${walked}`).toBeLessThanOrEqual(3 * walked + 2);
     expect(updates, `I3: updates sent to ${id} for ${raised} changes and ${walked} links`).toBeLessThanOrEqual(
       raised + BESIDES,
     );
