@@ -28,7 +28,7 @@ export interface RolloutEntry {
 export interface OpenRollout {
   record: RolloutRecord;
   readonly tally: Tally;
-  readonly members: ModelNode[];
+  readonly members: { readonly node: ModelNode; readonly entry: RolloutEntry }[];
   /** When it is looked at next; infinite if nothing calls for it. */
   lookAt: number;
 }

@@ -69,6 +69,8 @@ export class World {
   trustLatest: TrustVersion;
   trustReleased: TrustVersion;
   private readonly rows = new SharedRows();
+  /** Key sets by their names: devices of which the same selectors hold share one list, which changes in place. */
+  private readonly lists = new Map<string, KeySetRecord[]>();
   private readonly listener: WorldListener;
   private readonly byId = new Map<DeviceId, ModelNode>();
   private readonly opened = new Map<RolloutId, OpenRollout>();
@@ -85,7 +87,7 @@ export class World {
   add(node: ModelNode): void {
     this.nodes.push(node);
     this.byId.set(node.state.device.id, node);
-    node.state.keySets = this.keySetsOf(node);
+    node.state.keySets = this.listFor(node);
     node.state.trustReleased = this.trustReleased;
   }
 
@@ -247,7 +249,8 @@ export class World {
 
   addKeySet(keySet: KeySetRecord): void {
     this.keySets = [...this.keySets, keySet].sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.spreadKeySets();
+    this.lists.clear();
+    for (const node of this.nodes) node.state.keySets = this.listFor(node);
   }
 
   startRollout(
@@ -342,10 +345,10 @@ export class World {
   }
 
   targets(id: RolloutId, of: (target: RolloutTarget, node: ModelNode) => boolean): readonly ModelNode[] {
-    return (this.opened.get(id)?.members ?? []).filter((node) => {
-      const target = node.state.rollouts.find(({ rollout }) => rollout.id === id)?.target;
-      return target !== undefined && of(target, node);
-    });
+    const chosen: ModelNode[] = [];
+    for (const { node, entry } of this.opened.get(id)?.members ?? [])
+      if (entry.target !== undefined && of(entry.target, node)) chosen.push(node);
+    return chosen;
   }
 
   // Inside.
@@ -369,8 +372,9 @@ export class World {
     this.opened.set(rollout.id, opened);
     for (const node of this.nodes) {
       if (!this.isAbout(rollout, node)) continue;
-      node.state.rollouts.push({ rollout, target: undefined, open: opened });
-      opened.members.push(node);
+      const entry: RolloutEntry = { rollout, target: undefined, open: opened };
+      node.state.rollouts.push(entry);
+      opened.members.push({ node, entry });
     }
     if (rollout.kind === 'trust-bundle') this.settleTrust();
     this.listener.rolloutStep(undefined, rollout, []);
@@ -395,8 +399,10 @@ export class World {
   }
 
   private raiseTargets({ record, members }: OpenRollout, whom: 'unanswered' | 'all', at: Date): void {
-    for (const node of members) {
-      const target = node.state.rollouts.find(({ rollout }) => rollout.id === record.id)?.target;
+    for (const {
+      node,
+      entry: { target },
+    } of members) {
       if (target === undefined) continue;
       if (whom === 'all' && !DONE.has(target.state)) this.raise(node, at);
       if (whom === 'unanswered' && UNANSWERED.includes(target.state) && target.wave <= record.wave)
@@ -429,32 +435,24 @@ export class World {
 
   private putKeySet(changed: KeySetRecord): void {
     this.keySets = this.keySets.map((keySet) => (keySet.name === changed.name ? changed : keySet));
-    this.spreadKeySets();
-  }
-
-  /** Devices of which the same selectors hold share one list. */
-  private spreadKeySets(): void {
-    const lists = new Map<string, readonly KeySetRecord[]>();
-    for (const node of this.nodes) {
-      const chosen = this.keySetsOf(node);
-      const names = chosen.map(({ name }) => name).join();
-      const shared = lists.get(names) ?? chosen;
-      lists.set(names, shared);
-      node.state.keySets = shared;
+    for (const list of this.lists.values()) {
+      const place = list.findIndex(({ name }) => name === changed.name);
+      if (place >= 0) list[place] = changed;
     }
   }
 
-  private keySetsOf({ state }: ModelNode): readonly KeySetRecord[] {
-    return this.keySets.filter(({ selector }) => selects(selector, state.device));
+  private listFor({ state }: ModelNode): readonly KeySetRecord[] {
+    const chosen = this.keySets.filter(({ selector }) => selects(selector, state.device));
+    const names = chosen.map(({ name }) => name).join();
+    const list = this.lists.get(names) ?? chosen;
+    this.lists.set(names, list);
+    return list;
   }
 
   private replace(open: OpenRollout, after: RolloutRecord): void {
     const before = open.record;
     open.record = after;
-    for (const { state } of open.members) {
-      const entry = state.rollouts.find(({ rollout }) => rollout.id === after.id);
-      if (entry !== undefined) entry.rollout = after;
-    }
+    for (const { entry } of open.members) entry.rollout = after;
     this.listener.rolloutStep(before, after, open.tally.rows());
     if (after.finishedAt === undefined) {
       this.listener.moved(open, 'target');
@@ -462,8 +460,8 @@ export class World {
     }
     this.opened.delete(after.id);
     this.ended.set(after.id, after);
-    for (const { state } of open.members) {
-      state.rollouts = state.rollouts.filter(({ rollout }) => rollout.id !== after.id);
+    for (const { node, entry } of open.members) {
+      node.state.rollouts = node.state.rollouts.filter((other) => other !== entry);
     }
   }
 
