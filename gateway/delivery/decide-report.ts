@@ -45,16 +45,18 @@ function quarantine(
   code: ErrorCode,
   details: NonNullable<AuditEvent['details']>,
 ): ReportOutcome {
-  const known = sync.address === undefined ? sync.reportedFrom : [...sync.reportedFrom, sync.address];
-  const addresses = [...new Set(reportedFrom(verified.address, known))].slice(0, ADDRESSES_KEPT);
-  const audit = [event(verified, 'device.quarantine', 'success', code, { ...details, addresses: [...addresses] })];
+  const addresses = latest([verified.address, ...sync.reportedFrom, sync.address]);
+  const audit = [event(verified, 'device.quarantine', 'success', code, { ...details, addresses })];
   return { kind: 'quarantine', code, audit };
 }
+
+const latest = (addresses: readonly (string | undefined)[]): string[] =>
+  [...new Set(addresses.filter((address) => address !== undefined))].slice(0, ADDRESSES_KEPT);
 
 function reportedFrom(address: string | undefined, before: readonly string[]): readonly string[] {
   // Most devices report from where they reported last.
   if (address === undefined || address === before[0]) return before;
-  return [...new Set([address, ...before])].slice(0, ADDRESSES_KEPT);
+  return latest([address, ...before]);
 }
 
 /** Campaigns for compromised keys that the device has just answered with another certificate: its old ones end now. */

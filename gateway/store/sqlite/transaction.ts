@@ -5,7 +5,7 @@
  * Writes that are asked for in one turn of the event loop share a commit, since a commit waits for the disk; under load
  * commits keep a distance, so that more can share them. One that throws is undone alone: the transaction is given up, those
  * before it run again without it, and none is answered before all are on the disk. Work decides purely, so that it may run
- * twice.
+ * again.
  *
  * There are no savepoints. Every statement with a trigger sets a mark inside a savepoint, and to take the mark back SQLite
  * walks through all that was changed since the savepoint began: ten thousand statements took ten seconds.
@@ -33,7 +33,7 @@ export interface Transactions {
   read<T>(work: () => Settled<T>): T;
   /**
    * Runs `work` under the write lock, so that nothing it reads can change before the commit, and answers once that is
-   * durable. Whatever `work` throws undoes it and is thrown on. It may run twice, and only what the last run did counts.
+   * durable. Whatever `work` throws undoes it and is thrown on. It may run again, and only what the last run did counts.
    * Errors: `store.unavailable`, `store.corrupt`, `audit.unavailable`.
    */
   write<T>(work: (journal: Journal) => Settled<T>): Promise<T>;
@@ -67,6 +67,10 @@ interface Waiting {
   fail(error: unknown): void;
 }
 
+/** What slipped past the types: a promise, or a query that was built and not run. */
+const isThenable = (result: unknown): boolean =>
+  typeof result === 'object' && result !== null && 'then' in result && typeof result.then === 'function';
+
 const closed = (): CroupierError => new CroupierError('store.unavailable', 'The database has been closed');
 
 export function transactionsOn(sqlite: Database.Database, journal: AuditJournal): Transactions {
@@ -89,9 +93,11 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
   /** Commits what waits at the head of the line: at most so many, and no more than fit into the time. */
   const commitHead = (most: number): void => {
     let ran = 0;
+    let begun = false;
     let ranAt: number | undefined;
     try {
       inTransaction.immediate(() => {
+        begun = true;
         const deadline = performance.now() + GROUP_MS;
         for (const item of waiting.slice(0, most)) {
           if (ran > 0 && performance.now() > deadline) break;
@@ -101,8 +107,10 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
         ranAt = performance.now();
       });
     } catch (error) {
+      // Nobody has the lock, and each would wait for it as long as the first.
+      if (!begun) for (const item of waiting.splice(0, most)) item.fail(error);
       // The commit itself failed: nobody's work is on the disk.
-      if (ranAt !== undefined) for (const item of waiting.splice(0, ran)) item.fail(error);
+      else if (ranAt !== undefined) for (const item of waiting.splice(0, ran)) item.fail(error);
       // Whoever comes first has nobody's uncommitted work to blame.
       else if (ran === 0) waiting.shift()?.fail(error);
       else commitHead(ran);
@@ -148,7 +156,7 @@ export function transactionsOn(sqlite: Database.Database, journal: AuditJournal)
             appends ||= events.length > 0;
             raised.push(...journal(events, at));
           });
-          if (result instanceof Promise) throw new TypeError('Work in a transaction returns no promise');
+          if (isThenable(result)) throw new TypeError('Work in a transaction returns no promise');
           commit = () => {
             resolve(result);
             if (appends) for (const watcher of watchers) watcher({ raised });

@@ -1,18 +1,21 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import { transactionsOn, type Settled, type Transactions } from '#gateway/store/sqlite/transaction.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
 
-function opened(hear?: (statement: string) => void): {
+function opened(
+  hear?: (statement: string) => void,
+  path = ':memory:',
+): {
   sqlite: Database.Database;
   transactions: Transactions;
   add: (value: number) => Promise<number>;
   values: () => readonly unknown[];
 } {
-  const sqlite = new Database(
-    ':memory:',
-    hear === undefined ? {} : { verbose: (statement) => hear(String(statement)) },
-  );
+  const sqlite = new Database(path, hear === undefined ? {} : { verbose: (statement) => hear(String(statement)) });
   sqlite.exec('create table numbers (value integer primary key)');
   const transactions = transactionsOn(sqlite, () => []);
   const insert = sqlite.prepare('insert into numbers values (?)');
@@ -121,6 +124,31 @@ describe('write', () => {
     const results = await Promise.allSettled([add(1), lose, add(2)]);
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
     expect(values()).toEqual([1, 2]);
+  });
+
+  it('given a lock that somebody else holds, when writes of one turn wait for it, then they wait once, and all are refused', async () => {
+    const said: string[] = [];
+    const path = join(await mkdtemp(join(tmpdir(), 'croupier-store-')), 'numbers.db');
+    const { sqlite, add, values } = opened((statement) => said.push(statement), path);
+    sqlite.pragma('busy_timeout = 0');
+    const other = new Database(path);
+    other.exec('begin immediate');
+    said.length = 0;
+    const results = await Promise.allSettled([add(1), add(2), add(3)]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(said).toEqual(['BEGIN IMMEDIATE']);
+    other.exec('rollback');
+    expect(await add(4)).toBe(4);
+    expect(values()).toEqual([4]);
+    other.close();
+    sqlite.close();
+    await rm(dirname(path), { recursive: true });
+  });
+
+  it('given a query that was built and not run, when work returns it, then it is refused', async () => {
+    const { transactions } = opened();
+    const built: object = { then: () => undefined };
+    await expect(transactions.write(() => built)).rejects.toThrow('promise');
   });
 
   it('given a commit that fails, when its writes are answered, then all are refused and the next one works', async () => {
