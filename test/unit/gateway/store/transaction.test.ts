@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
+import { sql } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import { transactionsOn, type Settled, type Transactions } from '#gateway/store/sqlite/transaction.ts';
 import { expectRefusal } from '#test/support/expect-error.ts';
@@ -146,8 +148,10 @@ describe('write', () => {
   });
 
   it('given a query that was built and not run, when work returns it, then it is refused', async () => {
-    const { transactions } = opened();
-    const built: object = { then: () => undefined };
+    const { sqlite, transactions } = opened();
+    const built: object = drizzle(sqlite)
+      .select({ value: sql`value` })
+      .from(sql`numbers`);
     await expect(transactions.write(() => built)).rejects.toThrow('promise');
   });
 
