@@ -1,6 +1,6 @@
 /** What to send to a connected device that is due. Pure. */
 import type { DeliveryState, DispatchOutcome, PlannedUpdate, TargetMove } from '#gateway/ports/store/delivery.ts';
-import type { RolloutRecord } from '#gateway/ports/store/records.ts';
+import type { RolloutRecord, TargetState } from '#gateway/ports/store/records.ts';
 import type { Policy } from '#schema/policy.ts';
 import { answerBy, givenUp, isLate } from '#gateway/rollout/unanswered.ts';
 import { waveOfLatecomer } from '#gateway/rollout/waves.ts';
@@ -26,6 +26,12 @@ export function latecomer(rollout: RolloutRecord, { device }: Pick<DeliveryState
 /** Whether the device belongs to the rollout, even if it came later. */
 export function concerns(rollout: RolloutRecord, { identity }: Pick<DeliveryState, 'identity'>): boolean {
   return rollout.kind !== 're-enrolment' || (identity !== undefined && isReplacedBy(rollout.campaign, identity));
+}
+
+/** Nothing moves the target any more: people left it out, or it has come to the end of its path. */
+export function isClosed({ kind }: RolloutRecord, state: TargetState): boolean {
+  if (state === 'exempt' || state === 'superseded' || state === 'quarantined') return true;
+  return state === (kind === 'key-version' ? 'old-destroyed' : 'active');
 }
 
 /** Whether the update asks the device for what the rollout is about. */
@@ -63,7 +69,7 @@ function targetMoves(state: DeliveryState, update: PlannedUpdate, now: Date): re
   for (const { rollout, target } of state.rollouts) {
     if (!carries(rollout, update)) continue;
     const before = target ?? (concerns(rollout, state) ? latecomer(rollout, state, now) : undefined);
-    if (before === undefined || before.state === 'exempt' || before.state === 'quarantined') continue;
+    if (before === undefined || isClosed(rollout, before.state)) continue;
     const after = asked(rollout, before, now);
     if (after !== target) moves.push(after);
   }

@@ -8,7 +8,7 @@ import type {
   RolloutRecord,
   TargetState,
 } from '#gateway/ports/store/records.ts';
-import { concerns, latecomer } from './decide-dispatch.ts';
+import { concerns, isClosed, latecomer } from './decide-dispatch.ts';
 import { isReplacedBy, rowOf } from './desired.ts';
 
 const RANK: Readonly<Record<TargetState, number>> = {
@@ -97,12 +97,6 @@ export interface ProvedNow {
 function unbelieved({ results }: Report): string | undefined {
   const last = results.at(-1);
   return last?.seq === 0 && last.outcome === 'refused' ? last.code : undefined;
-}
-
-/** No report moves it any more: people left it out, or it has come to the end of its path. */
-function isClosed({ kind }: RolloutRecord, state: TargetState): boolean {
-  if (state === 'exempt' || state === 'superseded' || state === 'quarantined') return true;
-  return state === (kind === 'key-version' ? 'old-destroyed' : 'active');
 }
 
 /** Where a target is after the report, and why. */

@@ -58,6 +58,16 @@ export class Tally {
     this.counts = new Int32Array(waves * OF_WAVE);
   }
 
+  /** Counts a target in the place of what it was, if anything. Returns whether that changed any count. */
+  change(before: RolloutTarget | undefined, after: RolloutTarget, online: boolean): boolean {
+    if (before !== undefined) {
+      if (cell(before, online) === cell(after, online)) return false;
+      this.add(before, online, -1);
+    }
+    this.add(after, online, 1);
+    return true;
+  }
+
   /** Counts a target in (`by` 1) or out (`by` -1). */
   add(target: RolloutTarget, online: boolean, by: 1 | -1): void {
     const index = cell(target, online);

@@ -34,7 +34,7 @@ import { oldVersionsOf, Tally } from './tally.ts';
 export interface WorldListener {
   /** The due mark of a device was set or moved forward. */
   due(node: ModelNode): void;
-  /** Something that its decision looks at has changed. */
+  /** Something that its decision looks at has changed: a count of its targets, or the rollout itself. */
   moved(open: OpenRollout, by: 'target' | 'presence'): void;
   targetStep(node: ModelNode, before: RolloutTarget | undefined, after: RolloutTarget): void;
   rolloutStep(before: RolloutRecord | undefined, after: RolloutRecord, tallies: readonly TargetTally[]): void;
@@ -488,13 +488,10 @@ export class World {
     const before = entry.target;
     const old = oldVersionsOf(entry.rollout, wanted.signedOff, node.state.versions);
     const after = wanted.old === old ? wanted : { ...wanted, old };
-    const { tally } = entry.open;
-    const { connected } = node.state.sync;
-    if (before !== undefined) tally.add(before, connected, -1);
-    tally.add(after, connected, 1);
+    const isCounted = entry.open.tally.change(before, after, node.state.sync.connected);
     entry.target = after;
     if (before?.state !== after.state || before.code !== after.code) this.listener.targetStep(node, before, after);
-    this.listener.moved(entry.open, 'target');
+    if (isCounted) this.listener.moved(entry.open, 'target');
   }
 
   private recount(node: ModelNode, entry: RolloutEntry): void {

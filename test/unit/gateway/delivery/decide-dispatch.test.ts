@@ -149,6 +149,11 @@ describe('repetition', () => {
     expect(asked({ attempts: 3 }, {}, second(700))).toMatchObject({ state: 'offered', attempts: 4 });
     expect(asked({ attempts: 9 }, {}, second(500))).toMatchObject({ state: 'offered', attempts: 10 });
   });
+
+  test('given one at the end of its path, then what is sent for something else leaves it as it is', () => {
+    expect(asked({ state: 'old-retired', attempts: 1 })).toMatchObject({ state: 'old-retired', attempts: 2 });
+    expect(asked({ state: 'old-destroyed', attempts: 1 })).toBeUndefined();
+  });
 });
 
 describe('a target that stores and never activates', () => {
