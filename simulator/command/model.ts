@@ -51,9 +51,9 @@ async function play(options: ModelCommandOptions, surroundings: Surroundings): P
   const steps = createSteps(output, systemClock);
   // Only here: the other commands need nothing of the gateway.
   const { runModel } = await import('../model/run.ts');
-  const { MODEL_POLICY, readPolicy } = await import('../model/policy.ts');
+  const { MODEL_POLICY } = await import('../model/policy.ts');
   const { modelDocument, writeModel } = await import('../model/print.ts');
-  const policy = options.policy === undefined ? MODEL_POLICY : readPolicy(await textOf(options.policy));
+  const policy = options.policy === undefined ? MODEL_POLICY : await textOf(options.policy);
   const begun = systemClock.monotonic();
   const result = await steps.run('days', { total: days }, (step) =>
     runModel({
@@ -61,11 +61,8 @@ async function play(options: ModelCommandOptions, surroundings: Surroundings): P
       days,
       seed,
       policy,
-      onDay: async (day, engine) => {
-        step.progress(day, `${engine.events.toLocaleString('en')} events`);
-        await new Promise<void>((resolve) => setImmediate(resolve));
-        signal.throwIfAborted();
-      },
+      onDay: (day, events) => step.progress(day, `${events.toLocaleString('en')} events`),
+      signal,
     }),
   );
   const seconds = (systemClock.monotonic() - begun) / 1000;

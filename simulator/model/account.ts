@@ -89,7 +89,7 @@ export class Account implements EngineListener {
     if (catchup.since === undefined) this.open(node, 0);
     catchup.messages += 1 + links;
     catchup.allowance += links;
-    this.note(SENT, node.index, node.state.sync.seq);
+    this.note(SENT, node.number, node.state.sync.seq);
     if (catchup.messages > catchup.allowance && isOrdinary(node)) {
       this.watch.fail(
         'I3',
@@ -113,7 +113,7 @@ export class Account implements EngineListener {
   reported(node: ModelNode, { report }: MadeReport, outcome: string): void {
     const { catchup, state } = node;
     this.counters.reports += 1;
-    this.note(REPORTED, node.index, report.counter);
+    this.note(REPORTED, node.number, report.counter);
     if (outcome === 'quarantine') {
       this.counters.quarantined += 1;
       this.watch.fail('honest', `${node.device.id} was quarantined for its reports`);
@@ -136,7 +136,7 @@ export class Account implements EngineListener {
   targetStep(node: ModelNode, before: RolloutTarget | undefined, after: RolloutTarget): void {
     // A change that begins while another one is under way is an occasion of its own.
     if (before?.state !== after.state) node.catchup.allowance += ALLOWED;
-    this.note(TARGET, node.index, (this.numbers.get(after.rollout) ?? 0) * 64 + stateIndex(after.state));
+    this.note(TARGET, node.number, (this.numbers.get(after.rollout) ?? 0) * 64 + stateIndex(after.state));
   }
 
   versionsChanged: Watch['versionsChanged'] = (keySet, changes) => {

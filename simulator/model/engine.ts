@@ -1,20 +1,23 @@
-/** The floor under a virtual clock: what happens, in the order of its time. The gateway's part is its own decisions. */
+/**
+ * The floor, or a lane of it, under a virtual clock: what happens, in the order of its time. The gateway's part is its own
+ * decisions.
+ */
 import { DECISIONS, type Decisions } from './decisions.ts';
 import type { MadeReport } from './device.ts';
+import { Driver } from './driver.ts';
+import { Errands } from './errands.ts';
 import { EventQueue } from './event-queue.ts';
 import { Looks } from './looks.ts';
 import { absence, nextDeparture, type Departure } from './habits.ts';
 import { composeModelUpdate } from './compose.ts';
+import { ALONE, type Lanes } from './lanes.ts';
 import { renewBeforeConnecting, renewsIfAsked } from './identity.ts';
-import type { ModelNode, OpenRollout } from './node.ts';
+import type { ModelNode } from './node.ts';
 import { World, type WorldListener } from './world.ts';
-import type { RolloutRecord } from '#gateway/ports/store/records.ts';
-import { isOnItsWay } from '#gateway/rollout/begin.ts';
 import { answerBy, askedStates, judgesAbsence } from '#gateway/rollout/unanswered.ts';
-import { targetsOf, selectorOf } from '#gateway/rollout/targets.ts';
 import { createWindows, type SiteWindows } from '#gateway/rollout/window.ts';
 import type { ErrorCode } from '#schema/errors.ts';
-import type { Realm, RolloutId, TrustVersion } from '#schema/ids.ts';
+import type { Realm, TrustVersion } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
 
 /** What the engine tells about, beside what the world does. */
@@ -46,6 +49,8 @@ export interface EngineOptions {
   readonly start: Date;
   readonly trust: TrustVersion;
   readonly decisions?: Partial<Decisions>;
+  /** The floor is in one part unless told otherwise. */
+  readonly lanes?: Lanes;
 }
 
 const DEPART = 0;
@@ -58,9 +63,7 @@ const WAKE = 6;
 const HEARTBEAT = 7;
 const RENEW = 8;
 const OFFLINE = 9;
-const LOOK = 10;
-const ERRAND = 11;
-const GIVE_UP = 12;
+const GIVE_UP = 10;
 
 /** Least and most milliseconds of a message's way; a device needs some of them to store what it was sent. */
 const WAY_MS = [20, 400] as const;
@@ -72,11 +75,6 @@ const REPORT_INTERVAL_MS = 15 * 60_000;
 const UPDATES_PER_SECOND = 1_000;
 /** While the rollout is paused, nobody is given up. */
 const GIVE_UP_AGAIN_MS = 60_000;
-/** How long after a change a rollout is looked at. Reports come by the hundred; presence changes all day. */
-const SETTLE_MS = { target: 1_000, presence: 60_000 } as const;
-/** Once a change is in use, nobody waits for the next step, and who is connected decides nothing any more. */
-const SETTLE_IN_USE_MS = { target: 60_000, presence: 3_600_000 } as const;
-
 export class Engine {
   readonly realm: Realm;
   readonly policy: Policy;
@@ -90,28 +88,35 @@ export class Engine {
   readonly decisions: Decisions;
   /** Told of everything; to be set before the first event. */
   listener: EngineListener = new Silent();
-  private readonly errands: (() => void)[] = [];
+  private readonly errands = new Errands();
+  private readonly driver: Driver;
+  private readonly lanes: Lanes;
+  /** Milliseconds from one update to the next. */
+  private readonly pace: number;
   private nextTurn: number;
   private moment: Date;
 
-  constructor({ realm, policy, start, trust, decisions = {} }: EngineOptions) {
+  constructor({ realm, policy, start, trust, decisions = {}, lanes = ALONE }: EngineOptions) {
     this.realm = realm;
     this.policy = policy;
     this.now = start.getTime();
     this.moment = start;
     this.nextTurn = this.now;
+    this.lanes = lanes;
+    this.pace = (1_000 / UPDATES_PER_SECOND) * lanes.count;
     this.windows = createWindows(policy.rollouts.windows);
     this.decisions = { ...DECISIONS, ...decisions };
-    this.world = new World(trust, {
+    this.world = new World(trust, lanes, {
       due: (node) => this.raised(node),
       moved: (open, by) => {
-        this.lookAt(open, this.now + settling(open.record, by));
+        this.driver.moved(open, by, this.now);
         this.listener.moved(open, by);
       },
       targetStep: (node, before, after) => this.listener.targetStep(node, before, after),
       rolloutStep: (before, after, tallies) => this.listener.rolloutStep(before, after, tallies),
       versionsChanged: (keySet, changes) => this.listener.versionsChanged(keySet, changes),
     });
+    this.driver = new Driver(this.world, lanes, this.decisions.progress);
   }
 
   get date(): Date {
@@ -119,33 +124,60 @@ export class Engine {
     return this.moment;
   }
 
-  /** Runs everything that happens until then. */
+  /**
+   * Runs everything that happens until then. Devices go on by themselves as long as nothing that they do can concern the
+   * whole floor; a look at the rollouts, or what a person does, waits until all lanes are there.
+   */
   runUntil(end: number): void {
-    while (this.queue.next <= end) this.step();
+    for (;;) {
+      const { device, rollout } = this.meet();
+      const call = Math.min(rollout, this.errands.next);
+      if (Math.min(device, call) > end) break;
+      if (call <= device) this.attend(call);
+      else this.runDevices(Math.min(call, end, this.driver.earliestAfter(device)));
+    }
     this.now = Math.max(this.now, end);
-  }
-
-  /** Time of the next event; infinite if nothing will happen. */
-  get next(): number {
-    return this.queue.next;
-  }
-
-  step(): void {
-    const { queue } = this;
-    if (!queue.pop()) return;
-    this.now = Math.max(this.now, queue.at);
-    this.events += 1;
-    if (queue.kind === LOOK) return this.look();
-    if (queue.kind === ERRAND) return this.errands[queue.subject]?.();
-    if (queue.kind === DUE && this.looks.at(queue.subject) !== queue.at) return;
-    const node = this.world.nodes[queue.subject];
-    if (node !== undefined) this.happen(node, queue.kind, queue.mark);
   }
 
   /** Something that a person or the test does at that time. */
   at(time: number, errand: () => void): void {
-    this.errands.push(errand);
-    this.queue.push(Math.max(time, this.now), ERRAND, this.errands.length - 1);
+    this.errands.add(Math.max(time, this.now), errand);
+  }
+
+  /** The lanes tell each other what comes next: when a device does something, and when a rollout is to be looked at. */
+  private meet(): { readonly device: number; readonly rollout: number } {
+    const opened = [...this.world.openRollouts()];
+    const mine = Float64Array.of(this.queue.next, this.driver.lastMove, ...opened.map(({ lookAt }) => lookAt));
+    let device = Number.POSITIVE_INFINITY;
+    let rollout = Number.POSITIVE_INFINITY;
+    let lastMove = Number.NEGATIVE_INFINITY;
+    for (const theirs of this.lanes.exchange(mine)) {
+      const [next = device, moved = lastMove, ...looks] = theirs;
+      device = Math.min(device, next);
+      lastMove = Math.max(lastMove, moved);
+      for (const [place, open] of opened.entries()) open.lookAt = Math.min(open.lookAt, looks[place] ?? open.lookAt);
+    }
+    for (const { lookAt } of opened) rollout = Math.min(rollout, lookAt);
+    this.driver.pace(device, lastMove);
+    return { device, rollout };
+  }
+
+  private attend(call: number): void {
+    this.now = Math.max(this.now, call);
+    if (this.lanes.index === 0) this.events += 1;
+    this.driver.look(this.date);
+    this.errands.run(this.now);
+  }
+
+  private runDevices(until: number): void {
+    const { queue } = this;
+    while (queue.next <= until && queue.pop()) {
+      this.now = Math.max(this.now, queue.at);
+      this.events += 1;
+      if (queue.kind === DUE && this.looks.at(queue.subject) !== queue.at) continue;
+      const node = this.world.nodes[queue.subject];
+      if (node !== undefined) this.happen(node, queue.kind, queue.mark);
+    }
   }
 
   // Devices come and go.
@@ -287,7 +319,7 @@ export class Engine {
 
   private takeTurn({ agenda, index }: ModelNode): void {
     const turn = Math.max(this.now, this.nextTurn);
-    this.nextTurn = turn + 1_000 / UPDATES_PER_SECOND;
+    this.nextTurn = turn + this.pace;
     agenda.isInTurn = true;
     this.looks.clear(index);
     this.queue.push(turn, TURN, index);
@@ -410,55 +442,4 @@ export class Engine {
     this.depart(node, 'break', true);
     this.switchOn(node, node.stream.between(...WAY_MS));
   }
-
-  // Rollouts.
-
-  private lookAt(open: OpenRollout, at: number): void {
-    if (open.lookAt <= at) return;
-    open.lookAt = at;
-    this.queue.push(at, LOOK, 0);
-  }
-
-  private look(): void {
-    for (const id of this.world.toLookAt(this.now)) this.advance(id);
-  }
-
-  private advance(id: RolloutId): void {
-    const { world } = this;
-    this.prepare(id);
-    for (;;) {
-      const now = this.date;
-      const outcome = world.advanceRollout(id, now, (rollout, keySet, tallies) =>
-        rollout === undefined
-          ? { kind: 'stay', until: undefined }
-          : this.decisions.progress(rollout, keySet, tallies, now),
-      );
-      if (outcome.kind === 'advance') continue;
-      const open = outcome.kind === 'stay' && outcome.until !== undefined ? world.openRollout(id) : undefined;
-      if (open !== undefined && outcome.kind === 'stay') this.lookAt(open, outcome.until?.getTime() ?? this.now);
-      return;
-    }
-  }
-
-  private prepare(id: RolloutId): void {
-    const { world } = this;
-    const rollout = world.rollout(id);
-    if (rollout === undefined || rollout.finishedAt !== undefined || rollout.preparedAt !== undefined) return;
-    const selector = selectorOf(rollout, world.keySetOf(rollout));
-    world.addTargets(id, targetsOf(rollout, selector, world.planDevices(selector)), this.date);
-    world.advanceRollout(id, this.date, (current) =>
-      current === undefined
-        ? { kind: 'stay', until: undefined }
-        : {
-            kind: 'advance',
-            rollout: { ...current, preparedAt: this.date },
-            versions: [],
-            due: current.state === 'active' ? 'all' : 'none',
-            audit: [],
-          },
-    );
-  }
 }
-
-const settling = (rollout: RolloutRecord, by: 'target' | 'presence'): number =>
-  (isOnItsWay(rollout) ? SETTLE_MS : SETTLE_IN_USE_MS)[by];

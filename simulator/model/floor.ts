@@ -1,4 +1,5 @@
 /** The devices of a model run, from its seed: what they are, how they behave, and what the gateway knows of them. */
+import { z } from 'zod';
 import type { Realm, TrustVersion } from '#schema/ids.ts';
 import type { Policy } from '#schema/policy.ts';
 import type { Composition } from '../floor/composition.ts';
@@ -7,6 +8,7 @@ import { ModelDevice, type Conduct } from './device.ts';
 import { Holdings } from './holdings.ts';
 import { FIXED, FLAKY, STEADY, WANDERER, type Habit } from './habits.ts';
 import { certificateOf, classOf, identityOf, renewsAt } from './identity.ts';
+import { ALONE, isOf, type Lanes } from './lanes.ts';
 import type { ModelNode } from './node.ts';
 import { NO_ROWS } from './shared-rows.ts';
 import { Stream } from './stream.ts';
@@ -16,14 +18,16 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
+const Share = z.number().min(0).max(1);
 /** Shares of the floor, services apart. */
-export interface Shares {
-  readonly wanderers: number;
-  readonly flaky: number;
-  readonly busy: number;
-  readonly refuses: number;
-  readonly hoards: number;
-}
+export const Shares = z.strictObject({
+  wanderers: Share,
+  flaky: Share,
+  busy: Share,
+  refuses: Share,
+  hoards: Share,
+});
+export type Shares = z.infer<typeof Shares>;
 
 export const ORDINARY: Shares = { wanderers: 0.06, flaky: 0.005, busy: 0.1, refuses: 0.0002, hoards: 0.0002 };
 
@@ -72,15 +76,19 @@ export interface Population {
   readonly world: World;
   readonly start: Date;
   readonly trust: TrustVersion;
+  readonly lanes?: Lanes;
 }
 
-/** Puts the devices into the world: enrolled some time ago, switched off, holding no key yet. */
+/** Puts the lane's devices into the world: enrolled some time ago, switched off, holding no key yet. */
 export function populate(
-  { realm, policy, world, start, trust }: Population,
+  { realm, policy, world, start, trust, lanes = ALONE }: Population,
   { seed, composition, character }: FloorOptions,
 ): void {
   const holdings = new Holdings();
-  for (const plan of planFloor({ seed, size: composition, now: start })) {
+  for (const [number, plan] of planFloor({ seed, size: composition, now: start }).entries()) {
+    const { id, row } = plan;
+    world.enter({ id, class: row.class, site: row.site, labels: row.labels });
+    if (!isOf(lanes, number)) continue;
     const stream = new Stream(seed, 'device', plan.id);
     const { habit, conduct } = character(plan, stream);
     const validity = classOf(policy, plan.row.class)?.validity ?? 365 * DAY;
@@ -96,6 +104,7 @@ export function populate(
       trustVersion: trust,
     });
     const node: ModelNode = {
+      number,
       index: world.nodes.length,
       device,
       habit,

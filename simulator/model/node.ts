@@ -86,6 +86,9 @@ export interface Catchup {
 }
 
 export interface ModelNode {
+  /** Its place on the floor. */
+  readonly number: number;
+  /** Its place in its lane. */
   readonly index: number;
   readonly state: NodeState;
   readonly device: ModelDevice;

@@ -30,6 +30,15 @@ const BUNDLE_LIFE_MS = 365 * 86_400_000;
 const SOME_ANCHOR = 'AA==';
 const UNDER_WAY = 'the same campaign is on its way already';
 
+/** UUIDs of one kind of thing, one after the other. */
+function numbering(kind: number): () => string {
+  let numbered = 0;
+  return () => {
+    numbered += 1;
+    return `00000000-0000-4000-8${String(kind).padStart(3, '0')}-${String(numbered).padStart(12, '0')}`;
+  };
+}
+
 /** How a change of a target is decided. */
 type Choice = (rollout: RolloutRecord, targets: readonly RolloutTarget[], word: Word) => TargetsOutcome;
 type Started = Extract<StartOutcome, { kind: 'start' }>;
@@ -47,7 +56,8 @@ function started(rollout: RolloutRecord, rivals: readonly RolloutRecord[], at: D
 
 export class People {
   private readonly engine: Engine;
-  private numbered = 0;
+  /** Rollouts are numbered by themselves: each lane has its own approvals, and all have the same rollouts. */
+  private readonly numbers = { rollout: numbering(0), approval: numbering(1) };
 
   constructor(engine: Engine) {
     this.engine = engine;
@@ -151,7 +161,7 @@ export class People {
   }
 
   signOff(id: RolloutId, devices: readonly DeviceId[]): Answer {
-    const approval = ApprovalId.parse(this.uuid());
+    const approval = ApprovalId.parse(this.numbers.approval());
     return this.choose(id, devices, (rollout, targets, word) =>
       this.engine.decisions.signOff(rollout, devices, targets, 'lost', approval, word),
     );
@@ -195,7 +205,7 @@ export class People {
   private terms(change: PlannedChange, plan: RolloutPlan): StartTerms {
     const { date, policy } = this.engine;
     return {
-      rollout: RolloutId.parse(this.uuid()),
+      rollout: RolloutId.parse(this.numbers.rollout()),
       plan,
       planSha256: planHash(change, plan, policy.rollouts.windows),
       startAt: date,
@@ -206,10 +216,5 @@ export class People {
 
   private word(): Word {
     return { actor: { type: 'operator', id: 'kim' }, approval: undefined, now: this.engine.date };
-  }
-
-  private uuid(): string {
-    this.numbered += 1;
-    return `00000000-0000-4000-8000-${String(this.numbered).padStart(12, '0')}`;
   }
 }

@@ -4,7 +4,8 @@ import { secondsOf } from '../output/steps.ts';
 import { writeTable } from '../output/table.ts';
 import type { Output } from '../output/terminal.ts';
 import type { RolloutAccount } from './account.ts';
-import { MODEL_START, type ModelResult, type Percentiles } from './run.ts';
+import { MODEL_START } from './lane-messages.ts';
+import type { ModelResult, Percentiles } from './run.ts';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

@@ -1,26 +1,33 @@
-/** A run of the model from its seed to its result. */
-import { KeySetName, Realm, TrustVersion } from '#schema/ids.ts';
-import type { Policy } from '#schema/policy.ts';
-import { Account, type Counters, type RolloutAccount } from './account.ts';
-import { Engine } from './engine.ts';
-import { modelComposition, ordinaryCharacter, ORDINARY, populate, type Shares } from './floor.ts';
-import { newKeySet } from './key-versions.ts';
-import { ORDINARY_STAFF, Staff, type StaffHabits } from './staff.ts';
-import { Stream } from './stream.ts';
-import type { Violation } from './watch.ts';
+/** A run of the model: its lanes on threads, and what they come to together. */
+import { hash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { CroupierError } from '#schema/errors.ts';
+import { parseWith } from '#schema/parse.ts';
+import type { Counters, RolloutAccount } from './account.ts';
+import { ORDINARY, type Shares } from './floor.ts';
+import { LaneMessage, type LaneResult, type LaneTask, type RunTerms } from './lane-messages.ts';
+import { readPolicy } from './policy.ts';
+import { createLaneMemory } from './shared-lanes.ts';
+import { tallySize } from './tally.ts';
+import { KEPT, type Violation } from './watch.ts';
 
-const HOUR = 3_600_000;
-const DAY = 24 * HOUR;
+/** Part of the model, as the seed is: a floor in more lanes has another history, so that it does not depend on the machine. */
+const LANES = 2;
+const LANE_FILE = new URL('lane-worker.ts', import.meta.url);
+/** As many as a plan may have (schema/rollout-plan.ts). */
+const MOST_WAVES = 51;
 
 export interface ModelOptions {
   readonly devices: number;
   readonly days: number;
   readonly seed: string;
-  readonly policy: Policy;
+  /** Fleet policy, YAML. */
+  readonly policy: string;
   readonly shares?: Shares;
-  readonly staff?: Partial<StaffHabits>;
-  /** After each day of the model; the next one waits for it. Rejects to end the run. */
-  readonly onDay?: (day: number, engine: Engine) => Promise<void>;
+  /** After each day of the model, with the events so far. */
+  readonly onDay?: (day: number, events: number) => void;
+  readonly signal?: AbortSignal;
 }
 
 export interface Percentiles {
@@ -46,47 +53,50 @@ export interface ModelResult {
   readonly digest: string;
 }
 
-export const MODEL_START = new Date('2027-01-01T00:00:00.000Z');
-const MODEL_REALM = Realm.parse('model');
-const FIRST_TRUST = TrustVersion.parse(1);
-/** The floor is switched on within this time. */
-const SWITCH_ON_MS = HOUR;
-
-export async function runModel(options: ModelOptions): Promise<ModelResult> {
-  const { devices, days, seed, policy, shares = ORDINARY } = options;
-  const engine = new Engine({ realm: MODEL_REALM, policy, start: MODEL_START, trust: FIRST_TRUST });
-  const account = new Account(engine);
-  engine.listener = account;
-  const { world } = engine;
-  const names = Object.keys(policy.keySets);
-  names.forEach((name, index) => {
-    const terms = policy.keySets[KeySetName.parse(name)];
-    if (terms === undefined) return;
-    // Their cryptoperiods do not end on one day.
-    const age = (terms.cryptoperiod / names.length) * index;
-    world.addKeySet(newKeySet(KeySetName.parse(name), terms, new Date(MODEL_START.getTime() - age)));
+/** Errors: `config.invalid` for a policy that cannot be read; the signal's reason; whatever a lane ends with. */
+export async function runModel({ onDay, signal, ...options }: ModelOptions): Promise<ModelResult> {
+  const terms: RunTerms = { shares: ORDINARY, ...options };
+  readPolicy(terms.policy);
+  signal?.throwIfAborted();
+  const memory = createLaneMemory(LANES, Math.max(terms.devices, tallySize(MOST_WAVES)));
+  const lanes = Array.from({ length: LANES }, (_, index) => {
+    const task: LaneTask = { terms, index, memory };
+    return new Worker(LANE_FILE, { workerData: task });
   });
-  populate(
-    { realm: MODEL_REALM, policy, world, start: MODEL_START, trust: FIRST_TRUST },
-    { seed, composition: modelComposition(devices), character: ordinaryCharacter(shares) },
-  );
-  for (const node of world.nodes) engine.switchOn(node, firstArrival(node.habit.name === 'wanderer', node.stream));
-  const staff = new Staff(engine, { ...ORDINARY_STAFF, ...options.staff }, new Stream(seed, 'staff'));
-  account.onRolloutStep = (before, after) => staff.told(before, after);
-  staff.begin();
-  for (let day = 1; day <= days; day += 1) {
-    engine.runUntil(MODEL_START.getTime() + day * DAY);
-    await options.onDay?.(day, engine);
+  const events = lanes.map(() => 0);
+  const inLane = (index: number) => (day: number, soFar: number) => {
+    events[index] = soFar;
+    // The lanes are at most a meeting apart.
+    if (index === 0) onDay?.(day, total(events));
+  };
+  try {
+    const results = await Promise.all(lanes.map((lane, index) => resultOf(lane, signal, inLane(index))));
+    return together(terms, results);
+  } finally {
+    await Promise.all(lanes.map((lane) => lane.terminate()));
   }
-  return resultOf(options, engine, account);
 }
 
-/** Most of those that roam are away to begin with. */
-function firstArrival(roams: boolean, stream: Stream): number {
-  const AWAY_AT_FIRST = 0.8;
-  const first = stream.between(0, SWITCH_ON_MS);
-  return roams && stream.chance(AWAY_AT_FIRST) ? first + stream.between(DAY, 160 * DAY) : first;
+async function resultOf(
+  lane: Worker,
+  signal: AbortSignal | undefined,
+  onDay: (day: number, events: number) => void,
+): Promise<LaneResult> {
+  return new Promise((resolve, reject) => {
+    lane.on('message', (value: unknown) => {
+      const message = parseWith(LaneMessage, value, 'internal.unexpected', 'what a lane says');
+      if (message.kind === 'day') onDay(message.day, message.events);
+      else resolve(message.result);
+    });
+    lane.once('error', reject);
+    lane.once('exit', (code) =>
+      reject(new CroupierError('internal.unexpected', `a lane ended by itself, with ${code}`)),
+    );
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
+
+const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 function percentiles(values: readonly number[]): Percentiles {
   const sorted = Float64Array.from(values).sort();
@@ -95,23 +105,40 @@ function percentiles(values: readonly number[]): Percentiles {
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: sorted.at(-1) ?? 0 };
 }
 
-function resultOf({ seed, devices, days }: ModelOptions, engine: Engine, account: Account): ModelResult {
-  const { returned, watch } = account;
+function together({ seed, devices, days }: RunTerms, lanes: readonly LaneResult[]): ModelResult {
+  const sum = (of: (lane: LaneResult) => number): number => total(lanes.map(of));
+  const [first] = lanes;
+  const rollouts = first?.rollouts ?? [];
+  if (lanes.some((lane) => !isDeepStrictEqual(lane.rollouts, rollouts)))
+    throw new CroupierError(
+      'internal.unexpected',
+      'the lanes of the model do not agree on what became of the rollouts',
+    );
+  const returned = lanes.flatMap((lane) => lane.returned);
   return {
     seed,
     devices,
     days,
-    events: engine.events,
-    messages: account.counters,
-    rollouts: [...account.rollouts.values()],
+    events: sum(({ events }) => events),
+    messages: {
+      updates: sum(({ messages }) => messages.updates),
+      links: sum(({ messages }) => messages.links),
+      reports: sum(({ messages }) => messages.reports),
+      lost: sum(({ messages }) => messages.lost),
+      quarantined: sum(({ messages }) => messages.quarantined),
+    },
+    rollouts,
     returned: {
       devices: returned.length,
       messages: percentiles(returned.map(({ messages }) => messages)),
       ms: percentiles(returned.map(({ ms }) => ms)),
     },
-    checks: watch.checks,
-    violations: watch.violations,
-    named: watch.kept,
-    digest: account.history.digest(),
+    checks: sum(({ checks }) => checks),
+    violations: sum(({ violations }) => violations),
+    named: lanes
+      .flatMap(({ named }) => named)
+      .sort((a, b) => (a.at < b.at ? -1 : 1))
+      .slice(0, KEPT),
+    digest: hash('sha256', lanes.map(({ digest }) => digest).join('\n'), 'hex'),
   };
 }

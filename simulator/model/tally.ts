@@ -9,6 +9,7 @@ import {
   type TargetState,
   type TargetTally,
 } from '#gateway/ports/store/records.ts';
+import type { Lanes } from './lanes.ts';
 
 const STATE_INDEX = new Map(TARGET_STATES.map((state, index) => [state, index]));
 const OLD_INDEX = new Map(OLD_VERSION_STATES.map((state, index) => [state, index]));
@@ -49,13 +50,24 @@ function cellAt(index: number): Cell {
   };
 }
 
+/** Few of the many that there could be ever count anything. */
+const cells = new Map<number, Cell>();
+
+function knownCell(index: number): Cell {
+  const known = cells.get(index) ?? cellAt(index);
+  cells.set(index, known);
+  return known;
+}
+
+/** As many numbers as the largest tally has, for plans of so many waves. */
+export const tallySize = (waves: number): number => waves * OF_WAVE;
+
+/** Counts of one lane's targets. */
 export class Tally {
-  private readonly counts: Int32Array;
-  /** Those that ever counted something: few of the many that there could be. */
-  private readonly used = new Map<number, Cell>();
+  private readonly counts: Float64Array;
 
   constructor(waves: number) {
-    this.counts = new Int32Array(waves * OF_WAVE);
+    this.counts = new Float64Array(tallySize(waves));
   }
 
   /** Counts a target in the place of what it was, if anything. Returns whether that changed any count. */
@@ -71,16 +83,17 @@ export class Tally {
   /** Counts a target in (`by` 1) or out (`by` -1). */
   add(target: RolloutTarget, online: boolean, by: 1 | -1): void {
     const index = cell(target, online);
-    const before = this.counts[index] ?? 0;
-    this.counts[index] = before + by;
-    if (before === 0 && !this.used.has(index)) this.used.set(index, cellAt(index));
+    this.counts[index] = (this.counts[index] ?? 0) + by;
   }
 
-  rows(): readonly TargetTally[] {
+  /** The counts of the whole floor: a meeting of the lanes. */
+  rows(lanes: Lanes): readonly TargetTally[] {
+    const all = lanes.exchange(this.counts);
     const rows: TargetTally[] = [];
-    for (const [index, cell] of this.used) {
-      const targets = this.counts[index] ?? 0;
-      if (targets !== 0) rows.push({ ...cell, targets });
+    for (let index = 0; index < this.counts.length; index += 1) {
+      let targets = 0;
+      for (const counts of all) targets += counts[index] ?? 0;
+      if (targets !== 0) rows.push({ ...knownCell(index), targets });
     }
     return rows;
   }

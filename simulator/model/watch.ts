@@ -9,7 +9,8 @@ import { selects } from '#schema/policy.ts';
 import type { ModelNode } from './node.ts';
 import type { World } from './world.ts';
 
-export type Invariant = 'I3' | 'I5' | 'I6' | 'I9' | 'I11' | 'honest';
+export const INVARIANTS = ['I3', 'I5', 'I6', 'I9', 'I11', 'honest'] as const;
+export type Invariant = (typeof INVARIANTS)[number];
 
 export interface Violation {
   readonly invariant: Invariant;
@@ -17,7 +18,8 @@ export interface Violation {
   readonly what: string;
 }
 
-const KEPT = 20;
+/** So many are told in words. */
+export const KEPT = 20;
 
 /** What a device showed last; it never goes back. */
 interface Shown {

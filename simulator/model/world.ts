@@ -13,7 +13,6 @@ import type {
 } from '#gateway/ports/store/records.ts';
 import type {
   KeyVersionChange,
-  NewTarget,
   PlanDevice,
   RolloutContext,
   RolloutOutcome,
@@ -21,11 +20,13 @@ import type {
   TargetsOutcome,
 } from '#gateway/ports/store/rollouts.ts';
 import { UNANSWERED } from '#gateway/rollout/unanswered.ts';
+import type { Assignment, Placeable } from '#gateway/rollout/waves.ts';
 import { TrustVersion, type DeviceId, type KeySetName, type RolloutId, type Sha256 } from '#schema/ids.ts';
 import type { Report } from '#schema/messages/report.ts';
 import { selects, type Selector } from '#schema/policy.ts';
 import type { ErrorCode } from '#schema/errors.ts';
 import { CroupierError } from '#schema/errors.ts';
+import type { Lanes } from './lanes.ts';
 import type { ModelNode, OpenRollout, RolloutEntry } from './node.ts';
 import { changedVersion } from './key-versions.ts';
 import { SharedRows } from './shared-rows.ts';
@@ -72,18 +73,41 @@ export class World {
   /** Key sets by their names: devices of which the same selectors hold share one list, which changes in place. */
   private readonly lists = new Map<string, KeySetRecord[]>();
   private readonly listener: WorldListener;
+  private readonly lanes: Lanes;
+  /** What a place in a plan depends on, of all devices of the floor, also those of other lanes. */
+  private readonly register: Placeable[] = [];
   private readonly byId = new Map<DeviceId, ModelNode>();
   private readonly opened = new Map<RolloutId, OpenRollout>();
   private readonly ended = new Map<RolloutId, RolloutRecord>();
 
-  constructor(trust: TrustVersion, listener: WorldListener) {
+  constructor(trust: TrustVersion, lanes: Lanes, listener: WorldListener) {
     this.trustLatest = trust;
     this.trustReleased = trust;
+    this.lanes = lanes;
     this.listener = listener;
   }
 
   // Devices.
 
+  /** A device of the floor, whichever lane it belongs to, in the order of the floor. */
+  enter(device: Placeable): void {
+    this.register.push(device);
+  }
+
+  /** Those of the whole floor with these numbers. */
+  devicesAt(numbers: readonly Float64Array[]): readonly Placeable[] {
+    const devices: Placeable[] = [];
+    for (const part of numbers) {
+      for (const number of part) {
+        const device = this.register[number];
+        if (device === undefined) throw new CroupierError('device.not-found', `the floor has no device ${number}`);
+        devices.push(device);
+      }
+    }
+    return devices;
+  }
+
+  /** A device that belongs to this lane. */
   add(node: ModelNode): void {
     this.nodes.push(node);
     this.byId.set(node.state.device.id, node);
@@ -211,6 +235,10 @@ export class World {
     }
   }
 
+  openRollouts(): Iterable<OpenRollout> {
+    return this.opened.values();
+  }
+
   openRollout(id: RolloutId): OpenRollout | undefined {
     return this.opened.get(id);
   }
@@ -219,8 +247,9 @@ export class World {
     return this.opened.get(id)?.record ?? this.ended.get(id);
   }
 
+  /** Counts of the whole floor: a meeting of the lanes. */
   tallies(id: RolloutId): readonly TargetTally[] {
-    return this.opened.get(id)?.tally.rows() ?? [];
+    return this.opened.get(id)?.tally.rows(this.lanes) ?? [];
   }
 
   keySetOf(rollout: RolloutRecord): KeySetRecord | undefined {
@@ -268,16 +297,16 @@ export class World {
     return outcome;
   }
 
-  addTargets(id: RolloutId, targets: readonly NewTarget[], at: Date): void {
-    for (const added of targets) {
-      const node = this.node(added.device);
-      const entry = node.state.rollouts.find((one) => one.rollout.id === id);
-      if (entry === undefined || entry.target !== undefined) continue;
-      const contained = node.state.device.state.kind === 'quarantined';
+  /** Those of the places that belong to this lane's devices become targets. */
+  addTargets(id: RolloutId, places: readonly Assignment[], at: Date): void {
+    for (const place of places) {
+      const node = this.byId.get(place.device);
+      const entry = node?.state.rollouts.find((one) => one.rollout.id === id);
+      if (node === undefined || entry === undefined || entry.target !== undefined) continue;
       this.putTarget(node, entry, {
-        ...added,
+        ...place,
         rollout: id,
-        state: contained ? 'quarantined' : added.state,
+        state: node.state.device.state.kind === 'quarantined' ? 'quarantined' : 'pending',
         code: undefined,
         reason: undefined,
         deferredUntil: undefined,
@@ -453,7 +482,7 @@ export class World {
     const before = open.record;
     open.record = after;
     for (const { entry } of open.members) entry.rollout = after;
-    this.listener.rolloutStep(before, after, open.tally.rows());
+    this.listener.rolloutStep(before, after, open.tally.rows(this.lanes));
     if (after.finishedAt === undefined) {
       this.listener.moved(open, 'target');
       return;

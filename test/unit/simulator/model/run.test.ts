@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { runLane } from '#simulator/model/lane.ts';
+import { ALONE } from '#simulator/model/lanes.ts';
 import { runModel, type ModelOptions, type ModelResult } from '#simulator/model/run.ts';
 import { MODEL_POLICY, readPolicy } from '#simulator/model/policy.ts';
 import { modelDocument, writeModel } from '#simulator/model/print.ts';
@@ -45,7 +47,42 @@ describe('a run of the model', () => {
     LONG_MS,
   );
 
-  test('given a result, then it is told to people and to programs', async () => {
+  test(
+    'given a floor in one part, then its rollouts go the way that they go in the lanes of a run',
+    async () => {
+      const terms = { devices: 200, days: 60, seed: 'a', policy: MODEL_POLICY, shares: SHARES };
+      const days: number[] = [];
+      const whole = runLane(terms, ALONE, (day) => days.push(day));
+      const { rollouts, messages } = await run();
+      expect(days).toHaveLength(60);
+      expect(whole.messages.updates).toBeGreaterThan(1_000);
+      expect(messages).toEqual(whole.messages);
+      expect(rollouts).toEqual(whole.rollouts);
+    },
+    LONG_MS,
+  );
+
+  test(
+    'given a run, then it tells how far it is; given that it is stopped, then its lanes end',
+    { timeout: LONG_MS },
+    async () => {
+      const days: number[] = [];
+      const stop = new AbortController();
+      const onDay = (day: number): void => {
+        days.push(day);
+        if (day === 3) stop.abort(new Error('enough'));
+      };
+      await expect(run({ days: 3_650, onDay, signal: stop.signal })).rejects.toThrow('enough');
+      expect(days.slice(0, 3)).toEqual([1, 2, 3]);
+      expect(days.length).toBeLessThan(3_650);
+    },
+  );
+
+  test('given terms that no lane can run, then the run fails with what they say', { timeout: LONG_MS }, async () => {
+    await expect(run({ days: 1.5 })).rejects.toThrow(/the task of a lane: terms\.days/);
+  });
+
+  test('given a result, then it is told to people and to programs', { timeout: LONG_MS }, async () => {
     const result = await run({ days: 30 });
     let text = '';
     writeModel({ write: (part) => (text += part), live: false, columns: 80, paint: (_, plain) => plain }, result, 1);
