@@ -12,7 +12,7 @@ import { absence, nextDeparture, type Departure } from './habits.ts';
 import { composeModelUpdate } from './compose.ts';
 import { ALONE, type Lanes } from './lanes.ts';
 import { renewBeforeConnecting, renewsIfAsked } from './identity.ts';
-import type { ModelNode } from './node.ts';
+import type { ModelNode, OpenRollout } from './node.ts';
 import { World, type WorldListener } from './world.ts';
 import { answerBy, askedStates, judgesAbsence } from '#gateway/rollout/unanswered.ts';
 import { createWindows, type SiteWindows } from '#gateway/rollout/window.ts';
@@ -75,6 +75,10 @@ const REPORT_INTERVAL_MS = 15 * 60_000;
 const UPDATES_PER_SECOND = 1_000;
 /** While the rollout is paused, nobody is given up. */
 const GIVE_UP_AGAIN_MS = 60_000;
+/** Numbers of a meeting before those of the rollouts. */
+const AHEAD = 2;
+const NEVER = Number.POSITIVE_INFINITY;
+
 export class Engine {
   readonly realm: Realm;
   readonly policy: Policy;
@@ -95,6 +99,8 @@ export class Engine {
   private readonly pace: number;
   private nextTurn: number;
   private moment: Date;
+  /** The rollouts that a meeting is about. */
+  private readonly opened: OpenRollout[] = [];
 
   constructor({ realm, policy, start, trust, decisions = {}, lanes = ALONE }: EngineOptions) {
     this.realm = realm;
@@ -146,16 +152,23 @@ export class Engine {
 
   /** The lanes tell each other what comes next: when a device does something, and when a rollout is to be looked at. */
   private meet(): { readonly device: number; readonly rollout: number } {
-    const opened = [...this.world.openRollouts()];
-    const mine = Float64Array.of(this.queue.next, this.driver.lastMove, ...opened.map(({ lookAt }) => lookAt));
-    let device = Number.POSITIVE_INFINITY;
-    let rollout = Number.POSITIVE_INFINITY;
-    let lastMove = Number.NEGATIVE_INFINITY;
+    const { opened } = this;
+    opened.length = 0;
+    for (const open of this.world.openRollouts()) opened.push(open);
+    const mine = new Float64Array(AHEAD + opened.length);
+    mine[0] = this.queue.next;
+    mine[1] = this.driver.lastMove;
+    for (let place = 0; place < opened.length; place += 1) mine[AHEAD + place] = opened[place]?.lookAt ?? NEVER;
+    let device = NEVER;
+    let rollout = NEVER;
+    let lastMove = -NEVER;
     for (const theirs of this.lanes.exchange(mine)) {
-      const [next = device, moved = lastMove, ...looks] = theirs;
-      device = Math.min(device, next);
-      lastMove = Math.max(lastMove, moved);
-      for (const [place, open] of opened.entries()) open.lookAt = Math.min(open.lookAt, looks[place] ?? open.lookAt);
+      device = Math.min(device, theirs[0] ?? device);
+      lastMove = Math.max(lastMove, theirs[1] ?? lastMove);
+      for (let place = 0; place < opened.length; place += 1) {
+        const open = opened[place];
+        if (open !== undefined) open.lookAt = Math.min(open.lookAt, theirs[AHEAD + place] ?? open.lookAt);
+      }
     }
     for (const { lookAt } of opened) rollout = Math.min(rollout, lookAt);
     this.driver.pace(device, lastMove);

@@ -51,10 +51,12 @@ export class SharedLanes implements Lanes {
     numbers.set(mine, (first + this.index) * capacity);
     control[FIRST_LENGTH + first + this.index] = mine.length;
     this.meet();
-    return Array.from({ length: count }, (_, lane) => {
+    const heard: Float64Array[] = [];
+    for (let lane = 0; lane < count; lane += 1) {
       const start = (first + lane) * capacity;
-      return numbers.subarray(start, start + (control[FIRST_LENGTH + first + lane] ?? 0));
-    });
+      heard.push(numbers.subarray(start, start + (control[FIRST_LENGTH + first + lane] ?? 0)));
+    }
+    return heard;
   }
 
   /** Returns when all lanes have come; what they wrote before is there to be read then. */

@@ -24,7 +24,8 @@ function growing<T>(make: (number: number) => T): (number: number) => T {
 
 /** Digest of the report with this counter, or of anything else that is one of a kind on its device. */
 export const digestAt = growing((number): Sha256 => {
-  const text = number.toString(16).padStart(DIGEST_DIGITS, '0');
+  // The lowest digit first: two that differ do so at once.
+  const text = [...number.toString(16)].toReversed().join('').padEnd(DIGEST_DIGITS, '0');
   if (!isDigest(text)) throw new RangeError('the number is too large for a digest');
   return text;
 });

@@ -13,7 +13,7 @@ describe('what stands in for digests, nonces, boot ids and times', () => {
   });
 
   test('given numbers, then each has its own, and the schemas of messages accept it', () => {
-    expect(new Set([0, 1, 2, 999].map((number) => digestAt(number))).size).toBe(4);
+    expect(new Set([0, 1, 2, 16, 256, 999].map((number) => digestAt(number))).size).toBe(6);
     expect(Sha256.safeParse(digestAt(70_000)).success).toBe(true);
     expect(Nonce.safeParse(nonceAt(12)).success).toBe(true);
     expect(counterOf(nonceAt(4_711))).toBe(4_711);
