@@ -10,13 +10,13 @@ import type { Lanes } from './lanes.ts';
 import type { OpenRollout } from './node.ts';
 import type { World } from './world.ts';
 
-/** Targets of rollouts that are on their way move by the hundred: looked at every second, until a minute has been quiet. */
+/** Targets of rollouts that are on their way move by the hundred; some time after the last one it is quiet. */
 const LIVELY_MS = 60_000;
 /**
  * A rollout is looked at on the next beat after a change. Who is connected changes all day; and once a change is in use,
  * nobody waits for the next step. Each is a multiple of the ones before it.
  */
-const BEAT_MS = { lively: 1_000, quiet: 30_000, presence: 60_000, inUse: 3_600_000 } as const;
+const BEAT_MS = { lively: 5_000, quiet: 60_000, presence: 300_000, inUse: 3_600_000 } as const;
 
 const nextBeat = (time: number, beat: number): number => (Math.floor(time / beat) + 1) * beat;
 
