@@ -84,9 +84,13 @@ async function resultOf(
 ): Promise<LaneResult> {
   return new Promise((resolve, reject) => {
     lane.on('message', (value: unknown) => {
-      const message = parseWith(LaneMessage, value, 'internal.unexpected', 'what a lane says');
-      if (message.kind === 'day') onDay(message.day, message.events);
-      else resolve(message.result);
+      try {
+        const message = parseWith(LaneMessage, value, 'internal.unexpected', 'what a lane says');
+        if (message.kind === 'day') onDay(message.day, message.events);
+        else resolve(message.result);
+      } catch (error) {
+        reject(error);
+      }
     });
     lane.once('error', reject);
     lane.once('exit', (code) =>

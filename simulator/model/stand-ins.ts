@@ -25,7 +25,9 @@ function growing<T>(make: (number: number) => T): (number: number) => T {
 /** Digest of the report with this counter, or of anything else that is one of a kind on its device. */
 export const digestAt = growing((number): Sha256 => {
   // The lowest digit first: two that differ do so at once.
-  const text = [...number.toString(16)].toReversed().join('').padEnd(DIGEST_DIGITS, '0');
+  let text = '';
+  for (let rest = number; rest > 0; rest = Math.floor(rest / 16)) text += (rest % 16).toString(16);
+  text = text.padEnd(DIGEST_DIGITS, '0');
   if (!isDigest(text)) throw new RangeError('the number is too large for a digest');
   return text;
 });
