@@ -216,12 +216,12 @@ export class Engine {
 
   /** Off the broker by an operator's word or the gateway's. */
   contain(node: ModelNode, code: ErrorCode): void {
-    this.world.contain(node, code, this.date);
+    this.world.devices.contain(node, code, this.date);
     this.depart(node, 'break', true);
   }
 
   release(node: ModelNode): void {
-    this.world.contain(node, undefined, this.date);
+    this.world.devices.contain(node, undefined, this.date);
     if (node.awaySince !== undefined && node.hasPower) this.switchOn(node, 1_000);
   }
 
@@ -268,7 +268,7 @@ export class Engine {
   }
 
   private notThere(node: ModelNode): void {
-    this.world.setPresence(node, false, this.date);
+    this.world.devices.setPresence(node, false, this.date);
     this.giveUpVanished(node);
   }
 
@@ -310,7 +310,7 @@ export class Engine {
     device.isOnline = true;
     line.downAt = this.now;
     line.upAt = this.now;
-    this.world.setPresence(node, true, this.date);
+    this.world.devices.setPresence(node, true, this.date);
     this.listener.connected(node, away);
     this.act(node, () => device.connected(this.now));
     const departure = nextDeparture(habit, stream);
@@ -352,9 +352,9 @@ export class Engine {
     if (!this.isDue(node)) return this.raised(node);
     const now = this.date;
     const outcome = this.decisions.dispatch(node.state, { now, windows: this.windows }, this.policy.delivery);
-    this.world.dispatch(node, outcome);
+    this.world.devices.dispatch(node, outcome);
     if (outcome.kind !== 'send') return;
-    this.world.recordOffers(node, outcome.update, now);
+    this.world.devices.recordOffers(node, outcome.update, now);
     const sent = composeModelUpdate(this.realm, outcome.update, now, this.policy.delivery.updateValidity);
     this.listener.sent(node, sent.linksTo - sent.linksFrom);
     const { line } = node;
@@ -419,7 +419,7 @@ export class Engine {
     if (certificate === undefined) return;
     const verified = { report, digest, certificate, address: undefined, receivedAt: this.date };
     const outcome = this.decisions.report(node.state, verified, this.policy.delivery, this.windows);
-    if (outcome.kind === 'accepted') this.world.accept(node, report, digest, outcome, this.date);
+    if (outcome.kind === 'accepted') this.world.devices.accept(node, report, digest, outcome, this.date);
     if (node.state.sync.dueAt === undefined) this.looks.clear(node.index);
     this.listener.reported(node, made, outcome.kind);
     if (outcome.kind === 'quarantine') this.contain(node, outcome.code);

@@ -69,12 +69,12 @@ export function renewBeforeConnecting(world: World, policy: Policy, node: ModelN
     node.isVouchedFor = true;
     return stream.between(...APPROVAL_MS);
   }
-  if (node.isVouchedFor) world.resetHistory(node);
+  if (node.isVouchedFor) world.devices.resetHistory(node);
   node.isVouchedFor = false;
   node.certificates += 1;
   const issued = certificateOf(state.device.id, node.certificates, now, terms.validity);
   node.formerIdentity = identity;
-  world.promote(node, issued);
+  world.devices.promote(node, issued);
   device.identity = identityOf(issued);
   agenda.renewAt = renewsAt(issued);
   return 0;

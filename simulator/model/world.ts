@@ -2,15 +2,7 @@
  * The gateway's store in memory: exactly the rows that delivery and rollouts decide on, changed as the database's
  * statements and triggers change them (gateway/store). What changed is told to who listens.
  */
-import type { DispatchOutcome, PlannedUpdate, ReportOutcome, TargetMove } from '#gateway/ports/store/delivery.ts';
-import type {
-  CertificateRecord,
-  DeviceKeyVersion,
-  KeySetRecord,
-  RolloutRecord,
-  RolloutTarget,
-  TargetTally,
-} from '#gateway/ports/store/records.ts';
+import type { KeySetRecord, RolloutRecord, RolloutTarget, TargetTally } from '#gateway/ports/store/records.ts';
 import type {
   KeyVersionChange,
   PlanDevice,
@@ -21,32 +13,21 @@ import type {
 } from '#gateway/ports/store/rollouts.ts';
 import { UNANSWERED } from '#gateway/rollout/unanswered.ts';
 import type { Assignment, Placeable } from '#gateway/rollout/waves.ts';
-import { TrustVersion, type DeviceId, type KeySetName, type RolloutId, type Sha256 } from '#schema/ids.ts';
-import type { Report } from '#schema/messages/report.ts';
+import { TrustVersion, type DeviceId, type KeySetName, type RolloutId } from '#schema/ids.ts';
 import { selects, type Selector } from '#schema/policy.ts';
-import type { ErrorCode } from '#schema/errors.ts';
 import { CroupierError } from '#schema/errors.ts';
+import { DeviceRows, FROM_THE_START, type DeviceListener } from './device-rows.ts';
 import type { Lanes } from './lanes.ts';
 import type { ModelNode, OpenRollout, RolloutEntry } from './node.ts';
 import { changedVersion } from './key-versions.ts';
-import { SharedRows } from './shared-rows.ts';
-import { oldVersionsOf, Tally } from './tally.ts';
+import { Tally } from './tally.ts';
 
-export interface WorldListener {
-  /** The due mark of a device was set or moved forward. */
-  due(node: ModelNode): void;
-  /** Something that its decision looks at has changed: a count of its targets, or the rollout itself. */
-  moved(open: OpenRollout, by: 'target' | 'presence'): void;
-  targetStep(node: ModelNode, before: RolloutTarget | undefined, after: RolloutTarget): void;
+export interface WorldListener extends DeviceListener {
   rolloutStep(before: RolloutRecord | undefined, after: RolloutRecord, tallies: readonly TargetTally[]): void;
   versionsChanged(keySet: KeySetRecord, changes: readonly KeyVersionChange[]): void;
 }
 
-type Accepted = Extract<ReportOutcome, { kind: 'accepted' }>;
 type Start = Extract<StartOutcome, { kind: 'start' }>;
-
-/** Target states that a contained device keeps, as in gateway/store/sqlite/containment.ts. */
-const KEPT: ReadonlySet<RolloutTarget['state']> = new Set(['old-destroyed', 'superseded', 'exempt']);
 
 /** Nothing more is wanted of targets in these states, as in gateway/store/sqlite/rollout-targets.ts. */
 const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
@@ -57,8 +38,6 @@ const DONE: ReadonlySet<RolloutTarget['state']> = new Set([
   'superseded',
   'quarantined',
 ]);
-/** What was tried with a target that begins anew is forgotten. */
-const FROM_THE_START = { offeredAt: undefined, attempts: 0 } as const;
 /** Whether the bundle that the rollout brings is not for everybody, as in gateway/store/sqlite/trust-chain.ts. */
 const isUnreleased = ({ state, activatedAt }: RolloutRecord): boolean =>
   ['approved', 'distributing', 'aborted'].includes(state) || (state === 'superseded' && activatedAt === undefined);
@@ -69,7 +48,7 @@ export class World {
   /** The latest bundle that was published. */
   trustLatest: TrustVersion;
   trustReleased: TrustVersion;
-  private readonly rows = new SharedRows();
+  readonly devices: DeviceRows;
   /** Key sets by their names: devices of which the same selectors hold share one list, which changes in place. */
   private readonly lists = new Map<string, KeySetRecord[]>();
   private readonly listener: WorldListener;
@@ -85,6 +64,7 @@ export class World {
     this.trustReleased = trust;
     this.lanes = lanes;
     this.listener = listener;
+    this.devices = new DeviceRows(listener);
   }
 
   // Devices.
@@ -119,105 +99,6 @@ export class World {
     const node = this.byId.get(id);
     if (node === undefined) throw new CroupierError('device.not-found', `there is no device ${id}`);
     return node;
-  }
-
-  setPresence(node: ModelNode, connected: boolean, at: Date): void {
-    const { sync, rollouts } = node.state;
-    if (sync.connected !== connected) {
-      for (const { open, target } of rollouts) {
-        if (target === undefined) continue;
-        open.tally.add(target, sync.connected, -1);
-        open.tally.add(target, connected, 1);
-        this.listener.moved(open, 'presence');
-      }
-    }
-    sync.connected = connected;
-    sync.lastSeenAt = at;
-    if (connected) this.listener.due(node);
-  }
-
-  accept(node: ModelNode, report: Report, digest: Sha256, outcome: Accepted, at: Date): void {
-    const { sync } = node.state;
-    sync.counter = report.counter;
-    sync.digest = digest;
-    sync.boots = outcome.boots;
-    sync.reportedFrom = outcome.reportedFrom;
-    sync.unexpected = outcome.unexpected;
-    sync.nonce = report.nonce;
-    sync.nonceAnswered = false;
-    sync.clockTrusted = report.clock.trusted;
-    sync.trustVersion = report.trustVersion;
-    sync.lastSeq = report.lastSeq;
-    sync.lastReportAt = at;
-    sync.lastSeenAt = at;
-    sync.attempts = outcome.attempts;
-    for (const { keySet, version, state, kcv } of outcome.proofs) {
-      const before = this.row(node, keySet, version);
-      this.putRow(node, {
-        keySet,
-        version,
-        state,
-        kcv: kcv ?? before?.kcv,
-        changedAt: before?.state === state ? before.changedAt : at,
-      });
-    }
-    for (const move of outcome.targets) this.moveTarget(node, move);
-    this.setDue(node, outcome.dueAt);
-  }
-
-  dispatch(node: ModelNode, outcome: DispatchOutcome): void {
-    const { sync } = node.state;
-    if (outcome.kind === 'send') {
-      sync.nonceAnswered ||= sync.nonce === outcome.update.nonce;
-      sync.seq = outcome.update.seq;
-    }
-    sync.attempts = outcome.attempts;
-    for (const move of outcome.targets) this.moveTarget(node, move);
-    this.setDue(node, outcome.dueAt);
-  }
-
-  /** Versions that an update is about to bring, before it is sent. */
-  recordOffers(node: ModelNode, update: PlannedUpdate, at: Date): void {
-    for (const { keySet, deliver } of update.keyrings) {
-      for (const version of deliver) {
-        if (this.row(node, keySet.name, version) !== undefined) continue;
-        const kcv = keySet.versions.find((entry) => entry.version === version)?.kcv;
-        this.putRow(node, { keySet: keySet.name, version, state: 'offered', kcv, changedAt: at });
-      }
-    }
-  }
-
-  /** Quarantine and release, with what goes along. */
-  contain(node: ModelNode, code: ErrorCode | undefined, at: Date): void {
-    const { device, rollouts } = node.state;
-    device.state = code === undefined ? { kind: 'enrolled' } : { kind: 'quarantined', code };
-    device.stateSince = at;
-    node.isGivenUp = true;
-    for (const entry of rollouts) {
-      const { target } = entry;
-      if (target === undefined) continue;
-      if (code === undefined ? target.state !== 'quarantined' : KEPT.has(target.state)) continue;
-      const state = code === undefined ? 'pending' : 'quarantined';
-      const anew = state === 'pending' ? FROM_THE_START : {};
-      this.putTarget(node, entry, { ...target, state, code, deferredUntil: undefined, ...anew, changedAt: at });
-    }
-    this.setDue(node, code === undefined ? at : undefined);
-  }
-
-  /** A person vouched for the device: its reports start a new history, and what it proved counts as offered. */
-  resetHistory(node: ModelNode): void {
-    const { sync } = node.state;
-    node.isGivenUp = true;
-    Object.assign(sync, { lastSeq: 0, counter: 0, digest: undefined, nonce: undefined, nonceAnswered: false });
-    Object.assign(sync, { clockTrusted: false, boots: [], trustVersion: 0, attempts: 0 });
-    node.state.versions = this.rows.anew(node.state.versions);
-    for (const entry of node.state.rollouts) this.recount(node, entry);
-  }
-
-  /** The certificate is issued, and the device has shown it. */
-  promote(node: ModelNode, certificate: CertificateRecord): void {
-    node.state.identity = certificate;
-    node.state.device.currentSerial = certificate.serial;
   }
 
   // Rollouts.
@@ -303,7 +184,7 @@ export class World {
       const node = this.byId.get(place.device);
       const entry = node?.state.rollouts.find((one) => one.rollout.id === id);
       if (node === undefined || entry === undefined || entry.target !== undefined) continue;
-      this.putTarget(node, entry, {
+      this.devices.put(node, entry, {
         ...place,
         rollout: id,
         state: node.state.device.state.kind === 'quarantined' ? 'quarantined' : 'pending',
@@ -362,13 +243,13 @@ export class World {
       const { node, entry, target } = found;
       const moved = target.state !== change.state;
       if (change.signedOff !== undefined) node.isGivenUp = true;
-      this.putTarget(node, entry, {
+      this.devices.put(node, entry, {
         ...target,
         ...change,
         ...(moved ? { deferredUntil: undefined, changedAt: at } : {}),
         ...(moved && change.state === 'pending' ? FROM_THE_START : {}),
       });
-      this.raise(node, at);
+      this.devices.raise(node, at);
     }
     return outcome;
   }
@@ -433,9 +314,9 @@ export class World {
       entry: { target },
     } of members) {
       if (target === undefined) continue;
-      if (whom === 'all' && !DONE.has(target.state)) this.raise(node, at);
+      if (whom === 'all' && !DONE.has(target.state)) this.devices.raise(node, at);
       if (whom === 'unanswered' && UNANSWERED.includes(target.state) && target.wave <= record.wave)
-        this.raise(node, turnOf(record, target, at));
+        this.devices.raise(node, turnOf(record, target, at));
     }
   }
 
@@ -459,7 +340,7 @@ export class World {
     const changed = { ...keySet, versions, revision: nextRevision(keySet, at) };
     this.putKeySet(changed);
     this.listener.versionsChanged(changed, changes);
-    for (const node of this.nodes) if (selects(keySet.selector, node.state.device)) this.raise(node, at);
+    for (const node of this.nodes) if (selects(keySet.selector, node.state.device)) this.devices.raise(node, at);
   }
 
   private putKeySet(changed: KeySetRecord): void {
@@ -498,59 +379,6 @@ export class World {
     const open = this.opened.get(id);
     if (open === undefined) throw new CroupierError('rollout.not-found', `there is no open rollout ${id}`);
     return open;
-  }
-
-  private moveTarget(node: ModelNode, move: TargetMove): void {
-    const entry = node.state.rollouts.find(({ rollout }) => rollout.id === move.rollout);
-    if (entry === undefined) return;
-    const { target } = entry;
-    this.putTarget(node, entry, {
-      ...move,
-      device: node.state.device.id,
-      reason: target?.reason,
-      old: target?.old ?? 'gone',
-      signedOff: target?.signedOff,
-    });
-  }
-
-  private putTarget(node: ModelNode, entry: RolloutEntry, wanted: RolloutTarget): void {
-    const before = entry.target;
-    const old = oldVersionsOf(entry.rollout, wanted.signedOff, node.state.versions);
-    const after = wanted.old === old ? wanted : { ...wanted, old };
-    const isCounted = entry.open.tally.change(before, after, node.state.sync.connected);
-    entry.target = after;
-    if (before?.state !== after.state || before.code !== after.code) this.listener.targetStep(node, before, after);
-    if (isCounted) this.listener.moved(entry.open, 'target');
-  }
-
-  private recount(node: ModelNode, entry: RolloutEntry): void {
-    const { target, rollout } = entry;
-    if (target === undefined) return;
-    const old = oldVersionsOf(rollout, target.signedOff, node.state.versions);
-    if (old !== target.old) this.putTarget(node, entry, { ...target, old });
-  }
-
-  private row(node: ModelNode, keySet: KeySetName, version: number): DeviceKeyVersion | undefined {
-    return node.state.versions.find((row) => row.version === version && row.keySet === keySet);
-  }
-
-  private putRow(node: ModelNode, row: DeviceKeyVersion): void {
-    const { state } = node;
-    state.versions = this.rows.with(state.versions, row);
-    for (const entry of state.rollouts) {
-      if (entry.rollout.kind === 'key-version' && entry.rollout.keySet === row.keySet) this.recount(node, entry);
-    }
-  }
-
-  private raise(node: ModelNode, at: Date): void {
-    const { device, sync } = node.state;
-    if (device.state.kind !== 'enrolled' && device.state.kind !== 'registered') return;
-    if (sync.dueAt === undefined || sync.dueAt > at) this.setDue(node, at);
-  }
-
-  private setDue(node: ModelNode, at: Date | undefined): void {
-    node.state.sync.dueAt = at;
-    if (at !== undefined && node.state.sync.connected) this.listener.due(node);
   }
 }
 
