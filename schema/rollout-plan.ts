@@ -52,6 +52,9 @@ export const WavePolicy = z
   })
   .refine(oneShare, ONE_SHARE);
 
+/** The canary among them. */
+export const MOST_WAVES = 51;
+
 export const RolloutPlanPolicy = z.strictObject({
   /** A first small wave; the same as a wave `canary` before the others. */
   canary: z
@@ -61,7 +64,7 @@ export const RolloutPlanPolicy = z.strictObject({
   waves: z
     .array(WavePolicy)
     .min(1)
-    .max(50)
+    .max(MOST_WAVES - 1)
     .prefault([{ rest: true }]),
   /** Of the executed targets of a wave (those that stored the change, refused it or stalled), so many must have stored it. */
   success: Fraction.default(0.9),
@@ -132,7 +135,7 @@ export type PlannedWave = z.infer<typeof PlannedWave>;
 /** The plan of one rollout: what was approved, and what is stored with it. Times are milliseconds. */
 export const RolloutPlan = z.strictObject({
   name: PlanName,
-  waves: z.array(PlannedWave).min(1).max(51),
+  waves: z.array(PlannedWave).min(1).max(MOST_WAVES),
   success: Fraction,
   errors: Fraction,
   minimumSample: z.int().min(1),

@@ -1,6 +1,8 @@
 /** What is counted while the model runs: messages (I3), how returning devices catch up, and the rollouts' times. */
+import { z } from 'zod';
 import type { RolloutRecord, RolloutTarget, TargetTally } from '#gateway/ports/store/records.ts';
-import type { RolloutId } from '#schema/ids.ts';
+import { RolloutId } from '#schema/ids.ts';
+import { ROLLOUT_STATES } from '#schema/rollout-states.ts';
 import type { MadeReport } from './device.ts';
 import type { Engine, EngineListener } from './engine.ts';
 import { History } from './history.ts';
@@ -20,26 +22,34 @@ const ALLOWED_AFTER_LOSS = 8;
 /** A device that asked for time is asked again after it, and may ask for more. */
 const ALLOWED_AFTER_DEFERRAL = 2;
 
-export interface Counters {
-  updates: number;
-  links: number;
-  reports: number;
-  lost: number;
-  quarantined: number;
-}
+export const Counters = z.strictObject({
+  updates: z.int(),
+  links: z.int(),
+  reports: z.int(),
+  lost: z.int(),
+  quarantined: z.int(),
+});
+export type Counters = z.infer<typeof Counters>;
+
+const NotYet = z.undefined();
 
 /** One rollout's times, in milliseconds since 1970. */
-export interface RolloutAccount {
-  readonly id: RolloutId;
-  readonly what: string;
-  readonly approvedAt: number;
-  readonly waves: { readonly name: string; openedAt: number; passedAt: number | undefined }[];
-  readonly reached: Partial<Record<RolloutRecord['state'], number>>;
-  readonly pauses: { readonly code: string; readonly at: number; resumedAt: number | undefined }[];
-  stragglers: number;
-  signedOff: number;
-  targets: number;
-}
+export const RolloutAccount = z.strictObject({
+  id: RolloutId,
+  what: z.string(),
+  approvedAt: z.number(),
+  waves: z.array(z.strictObject({ name: z.string(), openedAt: z.number(), passedAt: z.number().or(NotYet) })),
+  reached: z.partialRecord(z.enum(ROLLOUT_STATES), z.number()),
+  pauses: z.array(z.strictObject({ code: z.string(), at: z.number(), resumedAt: z.number().or(NotYet) })),
+  stragglers: z.int(),
+  signedOff: z.int(),
+  targets: z.int(),
+});
+export type RolloutAccount = z.infer<typeof RolloutAccount>;
+
+/** A device that was away for a day or more: messages and milliseconds until it held what it should. */
+export const Returned = z.strictObject({ absence: z.number(), messages: z.int(), ms: z.number() });
+export type Returned = z.infer<typeof Returned>;
 
 const SENT = 1;
 const REPORTED = 2;
@@ -60,8 +70,7 @@ export function whatOf(rollout: RolloutRecord): string {
 export class Account implements EngineListener {
   readonly counters: Counters = { updates: 0, links: 0, reports: 0, lost: 0, quarantined: 0 };
   readonly rollouts = new Map<RolloutId, RolloutAccount>();
-  /** Of devices that were away for a day or more: messages and milliseconds until they held what they should. */
-  readonly returned: { readonly absence: number; readonly messages: number; readonly ms: number }[] = [];
+  readonly returned: Returned[] = [];
   readonly history = new History();
   readonly watch: Watch;
   /** What people are told of. */

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { CroupierError } from '#schema/errors.ts';
 import { parseWith } from '#schema/parse.ts';
+import { MOST_WAVES } from '#schema/rollout-plan.ts';
 import type { Counters, RolloutAccount } from './account.ts';
 import { ORDINARY, type Shares } from './floor.ts';
 import { LaneMessage, type LaneResult, type LaneTask, type RunTerms } from './lane-messages.ts';
@@ -15,8 +16,6 @@ import { KEPT, type Violation } from './watch.ts';
 /** Part of the model, as the seed is: a floor in more lanes has another history, so that it does not depend on the machine. */
 const LANES = 2;
 const LANE_FILE = new URL('lane-worker.ts', import.meta.url);
-/** As many as a plan may have (schema/rollout-plan.ts). */
-const MOST_WAVES = 51;
 
 export interface ModelOptions {
   readonly devices: number;

@@ -1,4 +1,5 @@
 /** Lanes on threads of one process, which meet in shared memory. */
+import { z } from 'zod';
 import type { Lanes } from './lanes.ts';
 
 /** Whoever is at a meeting first looks so often whether the others have come before it goes to sleep: mostly they have. */
@@ -11,13 +12,14 @@ const MEETING = 1;
 const FIRST_LENGTH = 2;
 
 /** What the lanes of one floor share. */
-export interface LaneMemory {
-  readonly count: number;
+export const LaneMemory = z.strictObject({
+  count: z.int(),
   /** So many numbers each lane may put into a meeting. */
-  readonly capacity: number;
-  readonly control: SharedArrayBuffer;
-  readonly numbers: SharedArrayBuffer;
-}
+  capacity: z.int(),
+  control: z.instanceof(SharedArrayBuffer),
+  numbers: z.instanceof(SharedArrayBuffer),
+});
+export type LaneMemory = z.infer<typeof LaneMemory>;
 
 export function createLaneMemory(count: number, capacity: number): LaneMemory {
   const control = new SharedArrayBuffer((FIRST_LENGTH + SIDES * count) * Int32Array.BYTES_PER_ELEMENT);

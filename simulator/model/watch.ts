@@ -2,6 +2,7 @@
  * What must hold at every moment (D§11): looked at with the devices' own word, which the gateway does not have. Named by
  * invariant; the first ones are kept in words.
  */
+import { z } from 'zod';
 import type { HeldKeyring } from '#agent/state/state.ts';
 import type { KeySetRecord, KeyVersionRecord } from '#gateway/ports/store/records.ts';
 import type { KeyVersionChange } from '#gateway/ports/store/rollouts.ts';
@@ -9,14 +10,11 @@ import { selects } from '#schema/policy.ts';
 import type { ModelNode } from './node.ts';
 import type { World } from './world.ts';
 
-export const INVARIANTS = ['I3', 'I5', 'I6', 'I9', 'I11', 'honest'] as const;
-export type Invariant = (typeof INVARIANTS)[number];
+const Invariant = z.enum(['I3', 'I5', 'I6', 'I9', 'I11', 'honest']);
+type Invariant = z.infer<typeof Invariant>;
 
-export interface Violation {
-  readonly invariant: Invariant;
-  readonly at: string;
-  readonly what: string;
-}
+export const Violation = z.strictObject({ invariant: Invariant, at: z.string(), what: z.string() });
+export type Violation = z.infer<typeof Violation>;
 
 /** So many are told in words. */
 export const KEPT = 20;

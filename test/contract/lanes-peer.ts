@@ -1,15 +1,10 @@
 /** Thread of the other lane in the contract of lanes: it tells its round at each meeting, and what it has heard at the end. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { z } from 'zod';
-import { SharedLanes } from '#simulator/model/shared-lanes.ts';
+import { LaneMemory, SharedLanes } from '#simulator/model/shared-lanes.ts';
 
 const Task = z.object({
-  memory: z.object({
-    count: z.int(),
-    capacity: z.int(),
-    control: z.instanceof(SharedArrayBuffer),
-    numbers: z.instanceof(SharedArrayBuffer),
-  }),
+  memory: LaneMemory,
   index: z.int(),
   rounds: z.int(),
   /** Comes to this meeting when the others have gone to sleep. */
